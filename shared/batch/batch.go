@@ -1,0 +1,202 @@
+// Package batch defines what a batch is: its steps, segments and tasks, its states and the transitions between them,
+// and the record that becomes of each object. Everything that is stored or sent is versioned and frozen by golden files
+// in testdata. The package does no I/O.
+package batch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/digest"
+)
+
+// ErrInvalid is wrapped by every error about a batch, task or event that is not well formed.
+var ErrInvalid = errors.New("invalid batch")
+
+// Version is the version of every stored form in this package.
+const Version = 1
+
+// ID names a batch: 26 characters of Crockford base 32 in lower case (a ULID), so ids sort by time of submission.
+type ID string
+
+// ParseID checks an id.
+func ParseID(s string) (ID, error) {
+	if len(s) != 26 || strings.Trim(s, "0123456789abcdefghjkmnpqrstvwxyz") != "" {
+		return "", fmt.Errorf("%w id %q: want 26 characters of 0-9 and a-z", ErrInvalid, archive.EscapeText(s))
+	}
+	return ID(s), nil
+}
+
+// Kind is what a batch does.
+type Kind string
+
+// Kinds of batch.
+const (
+	Inspect Kind = "inspect" // list, inspect, finish; never changes the archive
+	Rename  Kind = "rename"  // list, inspect, plan, rename, finish
+	Undo    Kind = "undo"    // plan (another batch reversed), rename, finish
+)
+
+// Step is one stage of a batch.
+type Step string
+
+// Steps, in the order in which a batch takes them.
+const (
+	StepList    Step = "list"
+	StepInspect Step = "inspect"
+	StepPlan    Step = "plan"
+	StepRename  Step = "rename"
+	StepFinish  Step = "finish"
+)
+
+// Steps of each kind, in order.
+func (k Kind) Steps() []Step {
+	switch k {
+	case Inspect:
+		return []Step{StepList, StepInspect, StepFinish}
+	case Rename:
+		return []Step{StepList, StepInspect, StepPlan, StepRename, StepFinish}
+	case Undo:
+		return []Step{StepPlan, StepRename, StepFinish}
+	}
+	return nil
+}
+
+// Has reports whether batches of kind k take step s.
+func (k Kind) Has(s Step) bool { return slices.Contains(k.Steps(), s) }
+
+// Priority orders batches; the queue of each is weighted.
+type Priority string
+
+// Priorities, highest first.
+const (
+	Critical   Priority = "critical"
+	High       Priority = "high"
+	Normal     Priority = "normal"
+	Low        Priority = "low"
+	Background Priority = "background"
+)
+
+// Priorities, highest first, with their default weights in Weight.
+func Priorities() []Priority { return []Priority{Critical, High, Normal, Low, Background} }
+
+// Weight is the default share of a priority: 16, 8, 4, 2, 1; 0 for an unknown one.
+func (p Priority) Weight() int {
+	i := slices.Index(Priorities(), p)
+	if i < 0 {
+		return 0
+	}
+	return 16 >> i
+}
+
+// Level is how deeply ExifTool reads.
+type Level string
+
+// Levels of metadata. LevelNone reads none.
+const (
+	LevelNone     Level = "none"
+	LevelFast     Level = "fast"
+	LevelNormal   Level = "normal"
+	LevelExtended Level = "extended"
+)
+
+// Levels that a batch may ask for.
+func Levels() []Level { return []Level{LevelNone, LevelFast, LevelNormal, LevelExtended} }
+
+// Conflict is what a plan does where two objects want one name, or the name is taken.
+type Conflict string
+
+// Conflict policies.
+const (
+	ConflictStop   Conflict = "stop"   // the plan cannot be approved
+	ConflictSkip   Conflict = "skip"   // rows in conflict are skipped
+	ConflictNumber Conflict = "number" // rows in conflict get _2, _3, … in order of capture time, then key
+)
+
+// Conflicts are the policies.
+func Conflicts() []Conflict { return []Conflict{ConflictStop, ConflictSkip, ConflictNumber} }
+
+// Filter says which objects of an archive a batch takes. Globs are doublestar patterns against the whole raw key; a
+// pattern without a slash is matched against the base name.
+type Filter struct {
+	Include []string `json:"include,omitempty"` // if any: only what matches one of them
+	Exclude []string `json:"exclude,omitempty"`
+	// All turns the default exclusions off (hidden files, NAS litter). Reshelf's own files are always excluded.
+	All bool `json:"all,omitempty"`
+}
+
+// RenameOptions is what a rename batch asks for.
+type RenameOptions struct {
+	Template   string   `json:"template"`
+	OnConflict Conflict `json:"onConflict"`
+	// Approved: the plan is applied as soon as it is sealed, if nothing stops it (--yes).
+	Approved bool `json:"approved,omitempty"`
+}
+
+// Batch is one submission. It is written once and never changes; what happens to it later are Events.
+type Batch struct {
+	V    int  `json:"v"`
+	ID   ID   `json:"id"`
+	Kind Kind `json:"kind"`
+	// Archive is the root that all keys are below.
+	Archive archive.Root `json:"archive"`
+	// Manifest: the objects come from a spooled manifest in the ledger, not from a listing.
+	Manifest bool   `json:"manifest,omitempty"`
+	Filter   Filter `json:"filter,omitzero"`
+	// Digests to compute and Level of metadata to read while inspecting.
+	Digests digest.Set `json:"digests,omitempty"`
+	Level   Level      `json:"level,omitempty"`
+	// Renaming is set for kind rename.
+	Renaming *RenameOptions `json:"renaming,omitempty"`
+	// Undoes is the batch that a batch of kind undo reverses.
+	Undoes ID `json:"undoes,omitempty"`
+	// AssumeSingleWriter allows renames that are safe only while nobody else writes to the archive.
+	AssumeSingleWriter bool      `json:"assumeSingleWriter,omitempty"`
+	Pool               string    `json:"pool"`
+	Priority           Priority  `json:"priority"`
+	Name               string    `json:"name,omitempty"`
+	Note               string    `json:"note,omitempty"`
+	Labels             []string  `json:"labels,omitempty"`
+	Submitted          time.Time `json:"submitted"`
+	// By says who submitted: user@host of the command, or the token's name.
+	By string `json:"by,omitempty"`
+}
+
+// Validate checks everything that can be checked without looking at the archive.
+func (b Batch) Validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	if _, err := ParseID(string(b.ID)); err != nil {
+		return err
+	}
+	switch {
+	case b.V != Version:
+		return bad("version %d; this program knows %d", b.V, Version)
+	case b.Kind.Steps() == nil:
+		return bad("unknown kind %q", b.Kind)
+	case b.Archive.IsZero():
+		return bad("no archive")
+	case b.Priority.Weight() == 0:
+		return bad("unknown priority %q; want one of %v", b.Priority, Priorities())
+	case !validPool(b.Pool):
+		return bad("pool %q: want 1 to 40 of a-z, 0-9 and -", b.Pool)
+	case b.Kind == Undo && b.Undoes == "":
+		return bad("an undo batch names no batch to undo")
+	case b.Kind != Undo && !slices.Contains(Levels(), b.Level):
+		return bad("unknown metadata level %q; want one of %v", b.Level, Levels())
+	case b.Kind == Rename && b.Renaming == nil:
+		return bad("a rename batch has no template")
+	case b.Renaming != nil && !slices.Contains(Conflicts(), b.Renaming.OnConflict):
+		return bad("unknown conflict policy %q; want one of %v", b.Renaming.OnConflict, Conflicts())
+	}
+	return nil
+}
+
+func validPool(s string) bool {
+	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}

@@ -1,0 +1,79 @@
+package batch
+
+import "github.com/reshelf/reshelf/shared/archive"
+
+// Row is one line of a plan: from, to, or why not.
+type Row struct {
+	// N is the row's number in the plan, from 0, in ascending order of From.
+	N    int64       `json:"n"`
+	From archive.Key `json:"from"`
+	To   archive.Key `json:"to,omitempty"`
+	// Want is the identity that the object must have when it is moved.
+	Want archive.Identity `json:"want"`
+	// Outcome is "" where the row is to be renamed, else Skipped or Failed with a Reason and a Message.
+	Outcome Outcome `json:"outcome,omitempty"`
+	Reason  Reason  `json:"reason,omitempty"`
+	Message string  `json:"message,omitempty"`
+	// Group is the From of the group's principal where objects move together; rows of a group are in one segment.
+	Group archive.Key `json:"group,omitempty"`
+	// DateSource is the tag that a date in the name came from.
+	DateSource string `json:"dateSource,omitempty"`
+	// Numbered: the name was numbered to resolve a conflict.
+	Numbered bool `json:"numbered,omitempty"`
+	// OpID is unique to this row of this plan: hash(batch, plan, row).
+	OpID string `json:"opId,omitempty"`
+}
+
+// Moves reports whether the row is to be renamed.
+func (r Row) Moves() bool { return r.Outcome == "" }
+
+// PlanSummary is what a plan's screen shows; computed while the plan is written.
+type PlanSummary struct {
+	Rows     int64 `json:"rows"`
+	Moves    int64 `json:"moves"`
+	Numbered int64 `json:"numbered"`
+	// Skipped and Failed count rows by reason.
+	Skipped map[Reason]int64 `json:"skipped,omitempty"`
+	Failed  map[Reason]int64 `json:"failed,omitempty"`
+	// Examples holds up to three rows for each reason.
+	Examples map[Reason][]Row `json:"examples,omitempty"`
+	// DateSources counts rows to be renamed by the tag that their date came from.
+	DateSources map[string]int64 `json:"dateSources,omitempty"`
+	// OldFolders and NewFolders count folders before and after, of the rows to be renamed.
+	OldFolders int64 `json:"oldFolders"`
+	NewFolders int64 `json:"newFolders"`
+	// Sample holds up to five rows to be renamed, drawn at random (the same ones for the same plan).
+	Sample []Row `json:"sample,omitempty"`
+	Bytes  int64 `json:"bytes"` // of the objects to be renamed
+}
+
+// Blocked reports the reasons for which policy stop refuses to approve the plan.
+func (s PlanSummary) Blocked(policy Conflict) []Reason {
+	if policy != ConflictStop {
+		return nil
+	}
+	var out []Reason
+	for _, r := range []Reason{ReasonSameTarget, ReasonExists, ReasonPrefix} {
+		if s.Skipped[r]+s.Failed[r] > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Plan is the manifest that seals a plan: created once, never changed. Its digest is what is approved.
+type Plan struct {
+	V     int   `json:"v"`
+	Batch ID    `json:"batch"`
+	Epoch int64 `json:"epoch"`
+	// Segments of the rename step, each with the SHA-256 (hex) of its rows as stored.
+	Segments []PlanSegment `json:"segments"`
+	Summary  PlanSummary   `json:"summary"`
+}
+
+// PlanSegment is one stored run of rows.
+type PlanSegment struct {
+	SHA256 string `json:"sha256"`
+	Rows   int64  `json:"rows"`
+	Moves  int64  `json:"moves"`
+}

@@ -1,0 +1,191 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/ledger"
+)
+
+const (
+	beatEvery = time.Second
+	validFor  = 4 * time.Second
+)
+
+// ErrLost: the claim may have lapsed; somebody else may be at work on the segment. Touch nothing any more.
+var ErrLost = errors.New("claim lost")
+
+// Claims are the claims that this process holds, renewed by one sign of life a second.
+type Claims struct {
+	live   *ledger.Live
+	worker string
+	log    *slog.Logger
+
+	mu   sync.Mutex
+	held map[*Execution]struct{}
+}
+
+// NewClaims returns the claims of a worker. Run renews them.
+func NewClaims(live *ledger.Live, worker string, log *slog.Logger) *Claims {
+	return &Claims{live: live, worker: worker, log: log, held: map[*Execution]struct{}{}}
+}
+
+// Take asks for a task's claim: ledger.ErrStale if there is none to be had. End must be called when the work is over.
+func (c *Claims) Take(ctx context.Context, t batch.Task) (*Execution, error) {
+	sent := boottime()
+	claim, err := c.live.Claim(ctx, t, c.worker)
+	if err != nil {
+		return nil, err
+	}
+	x := &Execution{Claim: claim}
+	x.valid.Store(int64(sent + validFor))
+	x.cancelled.Store(claim.Cancelled)
+	c.mu.Lock()
+	c.held[x] = struct{}{}
+	c.mu.Unlock()
+	return x, nil
+}
+
+// End forgets a claim.
+func (c *Claims) End(x *Execution) {
+	c.mu.Lock()
+	delete(c.held, x)
+	c.mu.Unlock()
+}
+
+// Busy is the number of claims held.
+func (c *Claims) Busy() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.held)
+}
+
+// Run renews all claims every second until ctx is done.
+func (c *Claims) Run(ctx context.Context) {
+	t := time.NewTicker(beatEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			c.beat(ctx)
+		}
+	}
+}
+
+func (c *Claims) beat(ctx context.Context) {
+	byBatch := map[batch.ID][]*Execution{}
+	c.mu.Lock()
+	for x := range c.held {
+		byBatch[x.Claim.Batch] = append(byBatch[x.Claim.Batch], x)
+	}
+	c.mu.Unlock()
+	for id, xs := range byBatch {
+		if err := c.beatBatch(ctx, id, xs); err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "renew claims", "batch", id, "claims", len(xs), "error", err)
+		}
+	}
+}
+
+func (c *Claims) beatBatch(ctx context.Context, id batch.ID, xs []*Execution) error {
+	ctx, cancel := context.WithTimeout(ctx, validFor/2)
+	defer cancel()
+	signs := make([]ledger.Sign, len(xs))
+	for i, x := range xs {
+		signs[i] = x.sign()
+	}
+	sent := boottime()
+	verdicts, err := c.live.Beat(ctx, id, signs)
+	if err != nil {
+		return err
+	}
+	for i, v := range verdicts {
+		xs[i].judge(v, sent)
+	}
+	return nil
+}
+
+// boottime is CLOCK_BOOTTIME: it goes on while the machine sleeps, so a suspended laptop finds its claims lapsed.
+func boottime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(fmt.Sprintf("CLOCK_BOOTTIME: %v", err)) // in every Linux since 2.6.39
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Execution is one claimed attempt at a segment. Its methods are safe for concurrent use.
+type Execution struct {
+	Claim ledger.Claim
+
+	valid     atomic.Int64 // CLOCK_BOOTTIME until which the claim is certainly held
+	lost      atomic.Bool
+	cancelled atomic.Bool
+	objects   atomic.Int64
+	bytes     atomic.Int64
+
+	mu    sync.Mutex
+	hand  []int
+	alone bool
+}
+
+// Held reports nil while the claim is certainly held, else ErrLost. After an outage of Redis it can be held again.
+func (x *Execution) Held() error {
+	if x.lost.Load() || int64(boottime()) >= x.valid.Load() {
+		return fmt.Errorf("%s: %w", x.Claim.Ref(), ErrLost)
+	}
+	return nil
+}
+
+// Lost reports whether somebody else certainly has the segment, or may get it any moment: there is no coming back.
+func (x *Execution) Lost() bool { return x.lost.Load() }
+
+// Cancelled reports whether the batch was cancelled.
+func (x *Execution) Cancelled() bool { return x.cancelled.Load() }
+
+// Advance adds to what the execution has done so far.
+func (x *Execution) Advance(objects, bytes int64) {
+	x.objects.Add(objects)
+	x.bytes.Add(bytes)
+}
+
+// Working says which object of the segment is being worked on now, -1 for none, and whether alone.
+func (x *Execution) Working(index int, alone bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.hand = x.hand[:0]
+	if index >= 0 {
+		x.hand = append(x.hand, index)
+	}
+	x.alone = alone
+}
+
+func (x *Execution) sign() ledger.Sign {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return ledger.Sign{
+		Claim: x.Claim, Objects: x.objects.Load(), Bytes: x.bytes.Load(),
+		InHand: append([]int{}, x.hand...), Alone: x.alone,
+	}
+}
+
+func (x *Execution) judge(v ledger.Verdict, sent time.Duration) {
+	switch v {
+	case ledger.LostHold:
+		x.lost.Store(true)
+	case ledger.Stop:
+		x.cancelled.Store(true)
+		x.valid.Store(int64(sent + validFor))
+	default:
+		x.valid.Store(int64(sent + validFor))
+	}
+}

@@ -1,0 +1,24 @@
+-- Brings the live state up to an event, unless it is there or past it.
+--   KEYS b, w, r   ARGV event, state, step, paused, cancelled, priority, reason
+--   returns {1 if it changed, 0 if not, -1 if Redis does not know the batch; over}
+local had = tonumber(redis.call('HGET', KEYS[1], 'event') or '-1')
+if had < 0 then return {-1, 0} end
+if tonumber(ARGV[1]) > had then
+  if redis.call('HGET', KEYS[1], 'state') ~= ARGV[2] then
+    redis.call('DEL', KEYS[2], KEYS[3])
+    for _, step in ipairs({'list', 'inspect', 'plan', 'rename', 'finish'}) do
+      redis.call('HDEL', KEYS[1], step .. '.busy')
+    end
+  end
+  redis.call('HSET', KEYS[1], 'event', ARGV[1], 'state', ARGV[2], 'step', ARGV[3], 'paused', ARGV[4],
+    'cancelled', ARGV[5], 'priority', ARGV[6], 'reason', ARGV[7])
+  if ARGV[5] == '1' then
+    -- What nobody ever claimed has changed nothing: drop it. What was claimed must be looked at again.
+    local all = redis.call('HGETALL', KEYS[2])
+    for i = 1, #all, 2 do
+      if cjson.decode(all[i + 1]).e == '0' then drop(KEYS[1], KEYS[2], KEYS[3], all[i]) end
+    end
+  end
+  return {1, over(KEYS[1], KEYS[2])}
+end
+return {0, over(KEYS[1], KEYS[2])}

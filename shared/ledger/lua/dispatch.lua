@@ -1,0 +1,37 @@
+-- Hands out segments to be enqueued until `room` of the step are enqueued or claimed: those to be dispatched again first,
+-- then new ones.
+--   KEYS b, w, r, settled   ARGV step, room
+--   returns {segment, attempt, segment, attempt, …}
+local step, room = ARGV[1], tonumber(ARGV[2])
+local h = redis.call('HMGET', KEYS[1], 'paused', step .. '.known', step .. '.next', step .. '.busy')
+if h[1] == '1' or not at_work(KEYS[1], step) then return {} end
+local out, at, taken = {}, now(), tonumber(h[4] or '0')
+local waiting = redis.call('LRANGE', KEYS[3], 0, -1)
+for _, field in ipairs(waiting) do
+  if taken >= room then break end
+  if step_of(field) == step then
+    local e = cjson.decode(redis.call('HGET', KEYS[2], field))
+    redis.call('LREM', KEYS[3], 0, field)
+    e.a, e.s, e.t = e.a + 1, 'q', at
+    put(KEYS[2], field, e)
+    busy(KEYS[1], field, 1)
+    taken = taken + 1
+    out[#out + 1] = tonumber(string.match(field, '%d+$'))
+    out[#out + 1] = e.a
+  end
+end
+if stopping(KEYS[1], step) then return out end
+local known, nxt, seen = tonumber(h[2] or '0'), tonumber(h[3] or '0'), 0
+while taken < room and nxt < known and seen < 10000 do
+  local field = step .. '/' .. nxt
+  if redis.call('GETBIT', KEYS[4], nxt) == 0 and redis.call('HEXISTS', KEYS[2], field) == 0 then
+    put(KEYS[2], field, {a = 1, s = 'q', e = '0', t = at})
+    busy(KEYS[1], field, 1)
+    taken = taken + 1
+    out[#out + 1] = nxt
+    out[#out + 1] = 1
+  end
+  nxt, seen = nxt + 1, seen + 1
+end
+redis.call('HSET', KEYS[1], step .. '.next', nxt)
+return out

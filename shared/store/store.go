@@ -1,0 +1,162 @@
+// Package store is the one port through which Reshelf touches an archive or a ledger: a tree of objects on a disk or in
+// a bucket. Its promises are stated on Store; storetest checks them for every implementation and decorator.
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"os"
+
+	"github.com/reshelf/reshelf/shared/archive"
+)
+
+// What callers branch on. Implementations wrap these with the operation and the key: "rename a.jpg: already exists".
+var (
+	// ErrExist: the target is there already (or a prefix of it is an object); nothing was changed.
+	ErrExist = errors.New("already exists")
+	// ErrNotExist: no such object.
+	ErrNotExist = errors.New("does not exist")
+	// ErrChanged: the object is not the one whose identity was asked for; nothing was changed.
+	ErrChanged = errors.New("has changed")
+	// ErrNotRegular: the key names a symbolic link, a directory or a special file.
+	ErrNotRegular = errors.New("is not a regular file")
+	// ErrPermission: the store refused access.
+	ErrPermission = errors.New("permission denied")
+	// ErrUnsupported: this store cannot do that without risking an object; the message names the remedy.
+	ErrUnsupported = errors.New("not supported safely by this store")
+	// ErrUnavailable: the root is missing or cannot be reached. It never means that an object is missing.
+	ErrUnavailable = errors.New("archive unavailable")
+	// ErrNoSpace: the store is full (or over its quota).
+	ErrNoSpace = errors.New("no space left")
+)
+
+// Kind says what an Entry is. Kinds are stored by name: only append.
+type Kind string
+
+// Kinds of Entry.
+const (
+	Regular    Kind = ""           // an object
+	Symlink    Kind = "symlink"    // not followed
+	Special    Kind = "special"    // device, socket, FIFO
+	// Unreadable: a directory that could not be listed, in whole or in part, or an entry that could not be described;
+	// Entry.Err says why.
+	Unreadable Kind = "unreadable"
+)
+
+// Entry is what a listing yields.
+type Entry struct {
+	archive.Object
+	Kind Kind
+	Err  error // for Unreadable
+}
+
+// ListOptions narrow a listing; the zero value lists everything.
+type ListOptions struct {
+	// After: only keys strictly greater, in byte order.
+	After archive.Key
+	// Prefix: only keys that start with these bytes; it may end inside a segment ("photos/2024/IMG_") or with a slash.
+	Prefix string
+	// Skip, if set, is asked for every object and every directory (dir true, key without a slash at its end); where it
+	// says true the object, or the directory with all below it, is left out. It must be pure: it is called concurrently.
+	Skip func(key archive.Key, dir bool) bool
+}
+
+// Content is an open object.
+type Content struct {
+	io.ReadCloser
+	// Object is what was opened, as the store described it at that moment.
+	Object archive.Object
+	// File is the open local file behind the content, nil for remote stores. It is closed with the content.
+	File *os.File
+	// Recheck reports nil if the content that was read is still that of Object, else ErrChanged. Call it after reading.
+	Recheck func(ctx context.Context) error
+}
+
+// RenameRequest says which object goes where.
+type RenameRequest struct {
+	From, To archive.Key
+	// Want is the identity that the object at From must have.
+	Want archive.Identity
+	// OpID is unique to this row of this plan and equal in every repetition of it. Stores that copy mark the target
+	// with it, so that a repetition can tell its own target from a foreign one.
+	OpID string
+	// AssumeSingleWriter allows the forms that are safe only while nobody else writes (see Properties.GuardedRename).
+	AssumeSingleWriter bool
+}
+
+// Properties say what a store is and can do. They are fixed while the store is open.
+type Properties struct {
+	// Root is the store's root.
+	Root archive.Root
+	// Local: contents are local files.
+	Local bool
+	// KeepsMTime: a rename keeps Identity.MTime.
+	KeepsMTime bool
+	// GuardedRename: a rename neither replaces an object nor deletes a source that was changed meanwhile, whoever
+	// else writes. Where false, Rename fails with ErrUnsupported unless AssumeSingleWriter is set.
+	GuardedRename bool
+	// RenameMethod names how renames are made, for doctor and reports: "renameat2", "link+unlink", …
+	RenameMethod string
+	// Remedy says what would make renames safe, where GuardedRename is false.
+	Remedy string
+	// FoldsCase: "A" and "a" are one key.
+	FoldsCase bool
+}
+
+// Store is a tree of objects below one root. All methods are safe for concurrent use by many goroutines and processes,
+// end soon after ctx is done, and never touch anything outside the root, not through ".." and not through symbolic
+// links. Errors wrap the sentinels of this package where one fits and always name the key in its escaped form.
+type Store interface {
+	// Properties says what this store can do.
+	Properties() Properties
+
+	// List yields entries in strictly ascending byte order of their keys, each at most once, and can be resumed with
+	// ListOptions.After. What appears or vanishes meanwhile may or may not be yielded. A directory that cannot be
+	// read is an Unreadable entry and does not end the listing; an error ends it. Temporary files of this package
+	// (TempPrefix) are not listed. A root that is missing is ErrUnavailable. Where the key of an unreadable directory is
+	// not among those asked for, but keys below it are (After lies inside it, Prefix below it), its error ends the listing:
+	// it is never left out in silence.
+	List(ctx context.Context, opts ListOptions) iter.Seq2[Entry, error]
+
+	// Stat describes one object: ErrNotExist, ErrNotRegular.
+	Stat(ctx context.Context, key archive.Key) (archive.Object, error)
+
+	// Open opens length bytes from offset; length -1 means to the end. A non-zero want must match: ErrChanged.
+	// An offset at or past the end gives an empty content. No more is read than the object had when it was opened, and
+	// reading ends with ctx.
+	Open(ctx context.Context, key archive.Key, offset, length int64, want archive.Identity) (*Content, error)
+
+	// Create stores a new object whole, or nothing: ErrExist if the key is taken, also against concurrent creators,
+	// of whom exactly one wins. When Create returns nil the object is durable. body is read to its end at most once.
+	Create(ctx context.Context, key archive.Key, body io.Reader) error
+
+	// Replace stores an object whole, replacing the one that may be there, atomically and durably. It is for a
+	// ledger's own bookkeeping and is never used on an archive; a store that was opened as an archive refuses it with
+	// ErrUnsupported.
+	Replace(ctx context.Context, key archive.Key, body io.Reader) error
+
+	// Rename moves one object without ever replacing another. It may be repeated: where the source is gone, or something
+	// else has its name by now, and the target is provably the object that this request moved (see docs/decisions), it
+	// succeeds again. Onto itself it succeeds and does nothing.
+	//   ErrExist     the target is taken by something else; nothing was changed
+	//   ErrChanged   the source is not Want; nothing was changed
+	//   ErrNotExist  neither source nor own target is there
+	//   ErrUnsupported  see Properties.GuardedRename
+	// On local stores a rename is durable only after Sync.
+	Rename(ctx context.Context, req RenameRequest) error
+
+	// Sync makes finished renames from and to these keys durable, in their order: give the targets before the sources.
+	Sync(ctx context.Context, keys []archive.Key) error
+
+	// Delete removes an object, only if it has the identity want (zero: whatever it is); ErrNotExist if it is gone.
+	// Nothing calls it on an archive; a store that was opened as an archive refuses it with ErrUnsupported.
+	Delete(ctx context.Context, key archive.Key, want archive.Identity) error
+
+	// Close frees what the store holds. Contents must be closed before.
+	Close() error
+}
+
+// TempPrefix starts the base name of every temporary object that Reshelf makes. Such names are never listed.
+const TempPrefix = ".reshelf-tmp-"
