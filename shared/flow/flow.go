@@ -23,7 +23,7 @@ import (
 type Queue interface {
 	// EnqueueAll enqueues tasks; one that is there already is no error.
 	EnqueueAll(ctx context.Context, pool string, priority batch.Priority, tasks []batch.Task) error
-	// Waiting reports whether a task still waits in its queue or is being handled.
+	// Waiting reports whether a task still waits in its queue, taken by nobody.
 	Waiting(ctx context.Context, pool string, priority batch.Priority, t batch.Task) (bool, error)
 }
 

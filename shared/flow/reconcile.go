@@ -17,7 +17,7 @@ const (
 	lockFor       = 3 * time.Second
 	staleAfter    = 6 * time.Second
 	steadyFor     = 15 * time.Second
-	queuedAfter   = 30 * time.Second
+	queuedAfter   = 5 * time.Second
 	progressAfter = 30 * time.Minute
 )
 

@@ -1,0 +1,243 @@
+package batch_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/digest"
+	"github.com/reshelf/reshelf/shared/metadata"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const id batch.ID = "01jd0000000000000000000000"
+
+func when() time.Time { return time.Date(2026, 11, 23, 10, 11, 12, 0, time.UTC) }
+
+func root(t testing.TB) archive.Root {
+	t.Helper()
+	r, err := archive.FileRoot("/mnt/photos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func sample(t testing.TB) batch.Batch {
+	t.Helper()
+	return batch.Batch{
+		V: batch.Version, ID: id, Kind: batch.Rename, Archive: root(t), Filter: batch.Filter{Include: []string{"*.jpg"}},
+		Digests: digest.DefaultSet(), Level: batch.LevelNormal, Pool: "default", Priority: batch.Normal, Name: "holiday",
+		Renaming:  &batch.RenameOptions{Template: "{date}{ext}", OnConflict: batch.ConflictStop},
+		Submitted: when(), By: "ada@desk", Labels: []string{"2026"},
+	}
+}
+
+// TestStoredFormsAreFrozen compares every stored and sent form with its golden file. A difference means that a batch of an
+// older program could not be read: add fields, never change or remove them, and raise batch.Version if you must.
+func TestStoredFormsAreFrozen(t *testing.T) {
+	sum, err := digest.Parse("crc32:cbf43926")
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := archive.Object{Key: "2024/a\xff.jpg", Identity: archive.Identity{Size: 9, MTime: 1700000000123456789, Inode: 7}}
+	forms := map[string]any{
+		"batch":  sample(t),
+		"task":   batch.Task{V: batch.Version, Batch: id, Step: batch.StepInspect, Generation: 1, Segment: 42, Attempt: 3},
+		"event":  batch.Event{V: batch.Version, N: 4, Kind: batch.EventApprove, Plan: "ab12", By: "ada", At: when()},
+		"listed": batch.Listed{Object: object, Outcome: batch.Skipped, Problem: batch.ReasonSymlink, Detail: "not followed"},
+		"record": batch.Record{
+			Object: object, Outcome: batch.Done, Digests: []digest.Digest{sum}, Epoch: 1700000000000001, ExifTool: "13.59",
+			Tags:  metadata.Tags{"IFD0:Make": json.RawMessage(`"Acme <1>"`), "XMP-dc:Subject": json.RawMessage(`["a","1.10"]`)},
+			Facts: &metadata.Facts{Capture: metadata.Time{Wall: "2024-05-01T10:00:00", Offset: "+02:00", Source: "ExifIFD:DateTimeOriginal"}, Make: "Acme"},
+			To:    "2024/b.jpg", Warnings: []string{"odd"},
+		},
+		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Group: "a.cr2", DateSource: "mtime", Numbered: true, OpID: "00ff"},
+		"plan": batch.Plan{V: batch.Version, Batch: id, Epoch: 9, Segments: []batch.PlanSegment{{SHA256: "aa", Rows: 2, Moves: 1}}, Summary: batch.PlanSummary{
+			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, OldFolders: 1, NewFolders: 1, Bytes: 9,
+			Examples: map[batch.Reason][]batch.Row{batch.ReasonExists: {{From: "c", To: "d", Outcome: batch.Failed, Reason: batch.ReasonExists}}},
+		}},
+	}
+	for name, v := range forms {
+		t.Run(name, func(t *testing.T) {
+			got, err := json.MarshalIndent(v, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, '\n')
+			file := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("stored form of %s =\n%s\nwant\n%s", name, got, want)
+			}
+			back := reflect.New(reflect.TypeOf(v))
+			if err := json.Unmarshal(want, back.Interface()); err != nil {
+				t.Fatal(err)
+			}
+			again, err := json.MarshalIndent(back.Interface(), "", "  ")
+			if err != nil || !bytes.Equal(append(again, '\n'), want) {
+				t.Errorf("%s does not survive reading and writing: %s, %v", name, again, err)
+			}
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	if err := sample(t).Validate(); err != nil {
+		t.Fatalf("sample: %v", err)
+	}
+	tests := map[string]func(*batch.Batch){
+		"version":  func(b *batch.Batch) { b.V = 2 },
+		"id":       func(b *batch.Batch) { b.ID = "../../etc" },
+		"kind":     func(b *batch.Batch) { b.Kind = "shred" },
+		"archive":  func(b *batch.Batch) { b.Archive = archive.Root{} },
+		"priority": func(b *batch.Batch) { b.Priority = "urgent" },
+		"pool":     func(b *batch.Batch) { b.Pool = "a{b}" },
+		"level":    func(b *batch.Batch) { b.Level = "deep" },
+		"template": func(b *batch.Batch) { b.Renaming = nil },
+		"policy":   func(b *batch.Batch) { b.Renaming.OnConflict = "overwrite" },
+		"undo":     func(b *batch.Batch) { b.Kind, b.Renaming = batch.Undo, nil },
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := sample(t)
+			spoil(&b)
+			if err := b.Validate(); !errors.Is(err, batch.ErrInvalid) {
+				t.Errorf("Validate = %v, want ErrInvalid", err)
+			}
+		})
+	}
+}
+
+func TestWeightsHalve(t *testing.T) {
+	want := 16
+	for _, p := range batch.Priorities() {
+		if got := p.Weight(); got != want {
+			t.Errorf("weight of %s = %d, want %d", p, got, want)
+		}
+		want /= 2
+	}
+	if got := batch.Priority("urgent").Weight(); got != 0 {
+		t.Errorf("weight of an unknown priority = %d, want 0", got)
+	}
+}
+
+func TestStatusFollowsOnlyWhatMayFollow(t *testing.T) {
+	at := func(state batch.State) batch.Status { return batch.Status{State: state, Event: 7, Priority: batch.Normal} }
+	approve := batch.Event{Kind: batch.EventApprove, Plan: "p"}
+	cancelled := at(batch.Renaming)
+	cancelled.Cancelled = true
+	paused := at(batch.Renaming)
+	paused.Paused = true
+	tests := []struct {
+		name string
+		from batch.Status
+		e    batch.Event
+		want string // "" for ErrTransition
+	}{
+		{"advance", at(batch.Inspecting), batch.Event{Kind: batch.EventAdvance, To: batch.Planning}, "planning"},
+		{"no short cut past the approval", at(batch.Planning), batch.Event{Kind: batch.EventAdvance, To: batch.Renaming}, ""},
+		{"approve", at(batch.AwaitingApproval), approve, "renaming"},
+		{"approve twice", at(batch.Renaming), approve, ""},
+		{"pause", at(batch.Renaming), batch.Event{Kind: batch.EventPause}, "renaming, paused"},
+		{"pause twice", paused, batch.Event{Kind: batch.EventPause}, ""},
+		{"resume", paused, batch.Event{Kind: batch.EventResume}, "renaming"},
+		{"resume what runs", at(batch.Renaming), batch.Event{Kind: batch.EventResume}, ""},
+		{"cancel", paused, batch.Event{Kind: batch.EventCancel}, "renaming, cancelled"},
+		{"cancel twice", cancelled, batch.Event{Kind: batch.EventCancel}, ""},
+		{"cancel what finishes", at(batch.Finishing), batch.Event{Kind: batch.EventCancel}, ""},
+		{"approve what was cancelled", batch.Status{State: batch.AwaitingApproval, Cancelled: true, Event: 7}, approve, ""},
+		{"nothing after the end", at(batch.Complete), batch.Event{Kind: batch.EventCancel}, ""},
+		{"unknown priority", at(batch.Renaming), batch.Event{Kind: batch.EventPriority, Priority: "urgent"}, ""},
+		{"fail", at(batch.Finishing), batch.Event{Kind: batch.EventAdvance, To: batch.FailedState, Reason: "r"}, "failed"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.e.N = tt.from.Event + 1
+			got, err := tt.from.Apply(tt.e)
+			switch {
+			case tt.want == "" && !errors.Is(err, batch.ErrTransition):
+				t.Errorf("Apply = %v, %v; want ErrTransition", got, err)
+			case tt.want == "" && got != tt.from:
+				t.Errorf("a refused event changed the status to %v", got)
+			case tt.want != "" && (err != nil || got.String() != tt.want || got.Event != 8):
+				t.Errorf("Apply = %v (event %d), %v; want %s", got, got.Event, err, tt.want)
+			}
+		})
+	}
+	if _, err := at(batch.Renaming).Apply(batch.Event{N: 7, Kind: batch.EventPause}); !errors.Is(err, batch.ErrTransition) {
+		t.Errorf("an event with a number that is taken = %v, want ErrTransition", err)
+	}
+}
+
+func TestEveryStateEndsAndEveryStepHasItsState(t *testing.T) {
+	for _, k := range []batch.Kind{batch.Inspect, batch.Rename, batch.Undo} {
+		b := sample(t)
+		b.Kind = k
+		seen := map[batch.State]bool{}
+		for todo := []batch.State{b.Initial().State}; len(todo) > 0; todo = todo[1:] {
+			if s := todo[0]; !seen[s] {
+				seen[s] = true
+				todo = append(todo, s.Next()...)
+				if s.Over() != (len(s.Next()) == 0) {
+					t.Errorf("state %s: over %v, next %v", s, s.Over(), s.Next())
+				}
+			}
+		}
+		if !seen[batch.Complete] || !seen[batch.Cancelled] {
+			t.Errorf("kind %s never ends: %v", k, seen)
+		}
+	}
+}
+
+func TestPlanBlockedOnlyByConflictsUnderStop(t *testing.T) {
+	s := batch.PlanSummary{Failed: map[batch.Reason]int64{batch.ReasonNoValue: 3, batch.ReasonExists: 1}}
+	if got := s.Blocked(batch.ConflictStop); len(got) != 1 || got[0] != batch.ReasonExists {
+		t.Errorf("Blocked(stop) = %v, want target-exists", got)
+	}
+	if got := s.Blocked(batch.ConflictSkip); got != nil {
+		t.Errorf("Blocked(skip) = %v, want none", got)
+	}
+}
+
+func FuzzParseTask(f *testing.F) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "task.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
+	f.Add([]byte(`{"v":1,"batch":"../x","step":"inspect","generation":1,"attempt":1}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		task, err := batch.ParseTask(payload)
+		if err != nil {
+			return
+		}
+		if _, err := batch.ParseID(string(task.Batch)); err != nil || task.Attempt < 1 || task.Segment < 0 {
+			t.Errorf("ParseTask(%q) = %+v", payload, task)
+		}
+		again, err := json.Marshal(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := batch.ParseTask(again); err != nil || back != task {
+			t.Errorf("task %+v does not survive: %+v, %v", task, back, err)
+		}
+	})
+}

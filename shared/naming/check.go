@@ -1,0 +1,209 @@
+package naming
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/reshelf/reshelf/shared/digest"
+)
+
+// checker resolves the names in a syntax tree and compiles it into parts.
+type checker struct {
+	source  string
+	fields  []fieldSpec
+	filters []filterSpec
+	needs   Needs
+}
+
+func (c *checker) fail(offset int, problem, want string) error {
+	return syntaxError(c.source, offset, problem, want)
+}
+
+// template compiles the whole tree; it also checks what only the ends of a template can have wrong.
+func (c *checker) template(nodes []node) ([]part, error) {
+	if len(nodes) == 0 {
+		return nil, c.fail(0, "the template is empty", `text and fields, such as "{date:%Y/%m}/{name}{ext}"`)
+	}
+	if t, ok := nodes[0].(textNode); ok {
+		first, _, more := strings.Cut(t.token.text, "/")
+		if first == "" || more && isDots(first) {
+			return nil, c.fail(t.token.start, "the name would leave the archive", "a path below the archive, without a slash or dots at its start")
+		}
+	}
+	if t, ok := nodes[len(nodes)-1].(textNode); ok && strings.HasSuffix(t.token.text, "/") {
+		return nil, c.fail(t.token.end, "the template ends with a folder", `the object's name after "/", such as {name}{ext}`)
+	}
+	return c.parts(nodes)
+}
+
+func (c *checker) parts(nodes []node) ([]part, error) {
+	out := make([]part, 0, len(nodes))
+	for _, n := range nodes {
+		p, err := c.part(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (c *checker) part(n node) (part, error) {
+	switch n := n.(type) {
+	case textNode:
+		if err := c.folders(n.token); err != nil {
+			return nil, err
+		}
+		return literal(ownText(n.token.text)), nil
+	case sectionNode:
+		parts, err := c.parts(n.nodes)
+		if err != nil {
+			return nil, err
+		}
+		if !holdsField(n.nodes) {
+			return nil, c.fail(n.start, "a section without a field never vanishes", `a field in it, such as [_{model}], or {"["} for a bracket in the name`)
+		}
+		return section(parts), nil
+	case fieldNode:
+		return c.field(n)
+	}
+	panic(fmt.Sprintf("naming: no such node %T", n))
+}
+
+func holdsField(nodes []node) bool {
+	return slices.ContainsFunc(nodes, func(n node) bool {
+		_, ok := n.(fieldNode)
+		return ok
+	})
+}
+
+// folders refuses slashes and dots that make no folder.
+func (c *checker) folders(t token) error {
+	if i := strings.Index(t.text, "//"); i >= 0 {
+		return c.fail(t.start+i+1, "a folder without a name", "one slash")
+	}
+	offset := t.start
+	for i, s := range strings.Split(t.text, "/") {
+		if i > 0 && isDots(s) && strings.HasPrefix(t.text[offset-t.start+len(s):], "/") {
+			return c.fail(offset, fmt.Sprintf("%q would leave or repeat a folder", s), "the name of a folder")
+		}
+		offset += len(s) + 1
+	}
+	return nil
+}
+
+func isDots(s string) bool { return s == "." || s == ".." }
+
+func (c *checker) field(n fieldNode) (part, error) {
+	f := field{source: n.source}
+	for _, cn := range n.choices {
+		ch, err := c.choice(cn)
+		if err != nil {
+			return nil, err
+		}
+		f.choices = append(f.choices, ch)
+	}
+	return f, nil
+}
+
+func (c *checker) choice(n choiceNode) (choice, error) {
+	var ch choice
+	var err error
+	switch n.source.kind {
+	case tokenString:
+		if n.format.kind != tokenEnd {
+			return choice{}, c.fail(n.format.start, "a string has no format", `"|", "??" or "}"`)
+		}
+		if err := c.folders(token{text: n.source.text, start: n.source.start + 1}); err != nil {
+			return choice{}, err
+		}
+		ch.look, ch.mayBeEmpty = constant(ownText(n.source.text)), true
+	case tokenTag:
+		c.needs.Tags = true
+		ch.look = tagLookup(n.source.text)
+	default:
+		if ch, err = c.named(n); err != nil {
+			return choice{}, err
+		}
+	}
+	for _, fn := range n.filters {
+		f, err := c.filter(fn)
+		if err != nil {
+			return choice{}, err
+		}
+		ch.filters = append(ch.filters, f)
+	}
+	return ch, nil
+}
+
+// named resolves a field by its name: one of the table's, or a digest algorithm.
+func (c *checker) named(n choiceNode) (choice, error) {
+	name := n.source.text
+	i := slices.IndexFunc(c.fields, func(s fieldSpec) bool { return s.name == name })
+	spec, ok := digestSpec(name)
+	if i >= 0 {
+		spec, ok = c.fields[i], true
+	}
+	if !ok {
+		return choice{}, c.fail(n.source.start, fmt.Sprintf("unknown field %q", name), "one of "+c.fieldNames()+", or an ExifTool tag such as IFD0:Artist")
+	}
+	look, bad := spec.build(n.format.text, n.format.kind != tokenEnd)
+	if bad != nil {
+		offset := n.source.start
+		if n.format.kind != tokenEnd {
+			offset = n.format.start
+		}
+		if !n.format.quoted {
+			offset += bad.offset
+		}
+		return choice{}, c.fail(offset, bad.problem, bad.want)
+	}
+	c.needs = c.needs.plus(spec.needs)
+	return choice{look: look, mayBeEmpty: spec.mayBeEmpty}, nil
+}
+
+func (c *checker) fieldNames() string {
+	var names []string
+	for _, s := range c.fields {
+		names = append(names, s.name)
+	}
+	for _, a := range digest.Algorithms() {
+		names = append(names, a.String())
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func (c *checker) filter(n filterNode) (filter, error) {
+	i := slices.IndexFunc(c.filters, func(s filterSpec) bool { return s.name == n.name.text })
+	if i < 0 {
+		var names []string
+		for _, s := range c.filters {
+			names = append(names, s.name)
+		}
+		return nil, c.fail(n.name.start, fmt.Sprintf("unknown filter %q", n.name.text), "one of "+strings.Join(names, ", "))
+	}
+	spec := c.filters[i]
+	if len(n.args) != spec.args {
+		return nil, c.fail(n.name.start, fmt.Sprintf("%d arguments for the filter %q", len(n.args), spec.name), spec.usage)
+	}
+	args := make([]string, len(n.args))
+	for i, a := range n.args {
+		args[i] = a.text
+	}
+	f, bad := spec.build(args)
+	if bad != nil {
+		return nil, c.fail(n.name.start, bad.problem, bad.want)
+	}
+	return f, nil
+}
+
+func (n Needs) plus(o Needs) Needs {
+	return Needs{
+		Tags:    n.Tags || o.Tags,
+		Digests: n.Digests | o.Digests,
+		Seq:     n.Seq || o.Seq,
+		Date:    n.Date || o.Date,
+	}
+}

@@ -1,0 +1,26 @@
+package naming
+
+// DateConversions are all conversions of date formats.
+const DateConversions = dateConversions
+
+// FieldNames are the names of all fields that are not digests or tags.
+func FieldNames() (names []string) {
+	for _, s := range fieldSpecs() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// FilterNames are the names of all filters.
+func FilterNames() (names []string) {
+	for _, s := range filterSpecs() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// SafeSegment applies the portable rules to one segment.
+func SafeSegment(s string, mayHide, last bool) (string, []string) {
+	var c changes
+	return portable().segment(s, mayHide, last, &c), c
+}

@@ -1,0 +1,194 @@
+// Package dispatch turns tasks into settled segments: it claims, has the step's work done, stores the part and settles it.
+// It is the only place in the worker that knows both the flow and the executors of the steps.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/flow"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// Step does the work of one claimed segment and adds its records to w. An error means that the segment is not done: it is
+// given back, and what w holds is kept as a partial part.
+type Step func(ctx context.Context, j Job, w *ledger.PartWriter) error
+
+// Job is what a step works on.
+type Job struct {
+	Batch     batch.Batch
+	Execution *flow.Execution
+	// Archive is open while the step runs.
+	Archive store.Store
+}
+
+// Ref is the job's segment.
+func (j Job) Ref() batch.Ref { return j.Execution.Claim.Ref() }
+
+// Options configure a Dispatcher. Everything is required.
+type Options struct {
+	Flow   *flow.Flow
+	Claims *flow.Claims
+	Steps  map[batch.Step]Step
+	// Open opens an archive; Reaches says whether this worker may touch it.
+	Open    func(ctx context.Context, root archive.Root) (store.Store, error)
+	Reaches func(root archive.Root) bool
+	Log     *slog.Logger
+}
+
+// Dispatcher handles tasks. Handle is safe for concurrent use.
+type Dispatcher struct{ Options }
+
+// New returns a dispatcher.
+func New(o Options) *Dispatcher { return &Dispatcher{o} }
+
+const (
+	// maxFailures of one segment for reasons that are no object's fault, before its batch is paused.
+	maxFailures = 5
+	// settleFor bounds how long a finished segment waits for Redis; its part is durable, so others can settle it later.
+	settleFor = time.Minute
+	// giveBackFor bounds what is done for a segment after its context has ended.
+	giveBackFor = 5 * time.Second
+)
+
+// Handle does one task to its end: settled, given back, or found stale. Errors are logged: there is nobody to return them to.
+func (d *Dispatcher) Handle(ctx context.Context, t batch.Task) {
+	log := d.Log.With("batch", t.Batch, "step", t.Step, "segment", t.Segment, "attempt", t.Attempt)
+	b, err := d.Flow.Ledger().Batch(ctx, t.Batch)
+	if err != nil {
+		log.ErrorContext(ctx, "task dropped", "error", err)
+		return
+	}
+	if !d.Reaches(b.Archive) {
+		log.WarnContext(ctx, "task dropped: this worker may not touch the archive", "archive", b.Archive.String())
+		return
+	}
+	x, err := d.Claims.Take(ctx, t)
+	if errors.Is(err, ledger.ErrStale) {
+		log.DebugContext(ctx, "task is stale", "why", err)
+		return
+	}
+	if err != nil {
+		log.WarnContext(ctx, "task dropped", "error", err)
+		return
+	}
+	defer d.Claims.End(x)
+	start := time.Now()
+	if err := d.execute(ctx, b, x); err != nil {
+		d.giveBack(ctx, log, b, x, err)
+		return
+	}
+	log.DebugContext(ctx, "segment settled", "took", time.Since(start))
+}
+
+func (d *Dispatcher) execute(ctx context.Context, b batch.Batch, x *flow.Execution) error {
+	led := d.Flow.Ledger()
+	h, err := led.PartHeader(ctx, x.Claim.Ref())
+	if err == nil {
+		return d.settle(ctx, b, h) // an earlier execution got that far
+	}
+	if !errors.Is(err, store.ErrNotExist) {
+		return err
+	}
+	step, ok := d.Steps[x.Claim.Step]
+	if !ok {
+		return fmt.Errorf("step %s: %w", x.Claim.Step, errors.ErrUnsupported)
+	}
+	st, err := d.Open(ctx, b.Archive)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	w, err := ledger.NewPartWriter(x.Claim.Ref(), x.Claim.Epoch)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if err := step(ctx, Job{Batch: b, Execution: x, Archive: st}, w); err != nil {
+		return errors.Join(err, d.keep(ctx, x, w))
+	}
+	h, _, err = led.CreatePart(ctx, w)
+	if err != nil {
+		return err
+	}
+	return d.settle(ctx, b, h)
+}
+
+// keep stores what an interrupted inspection had finished.
+func (d *Dispatcher) keep(ctx context.Context, x *flow.Execution, w *ledger.PartWriter) error {
+	if x.Claim.Step != batch.StepInspect {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackFor)
+	defer cancel()
+	err := d.Flow.Ledger().SavePartial(ctx, w)
+	if errors.Is(err, store.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// settle tells Redis, for as long as it takes within settleFor: the part is durable.
+func (d *Dispatcher) settle(ctx context.Context, b batch.Batch, h ledger.Header) error {
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+	defer cancel()
+	wait := 100 * time.Millisecond
+	for {
+		err := d.Flow.Settle(limit, b, h)
+		if err == nil || errors.Is(err, ledger.ErrNotLive) {
+			return nil
+		}
+		d.Log.WarnContext(ctx, "settle", "segment", h.Ref.String(), "error", err)
+		select {
+		case <-limit.Done():
+			return err
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+			wait = min(2*wait, 2*time.Second)
+		}
+	}
+}
+
+// giveBack decides what an error means: shut down or lost: nothing to say; archive or ledger unusable: the batch must wait
+// for a person; anything else: again, up to maxFailures.
+func (d *Dispatcher) giveBack(ctx context.Context, log *slog.Logger, b batch.Batch, x *flow.Execution, cause error) {
+	stopping := ctx.Err() != nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackFor)
+	defer cancel()
+	switch {
+	case x.Lost() || errors.Is(cause, flow.ErrLost):
+		log.WarnContext(ctx, "claim lost; another execution will do the segment", "error", cause)
+	case stopping:
+		log.InfoContext(ctx, "segment given back: this worker stops")
+	case errors.Is(cause, ledger.ErrCorrupt):
+		log.ErrorContext(ctx, "batch failed", "error", cause)
+		d.decide(ctx, log, b, batch.Event{Kind: batch.EventAdvance, To: batch.FailedState, Reason: cause.Error(), By: "worker"})
+	case errors.Is(cause, store.ErrUnavailable), errors.Is(cause, store.ErrNoSpace), x.Claim.Failures+1 >= maxFailures:
+		log.ErrorContext(ctx, "batch paused", "error", cause)
+		d.decide(ctx, log, b, batch.Event{Kind: batch.EventPause, Reason: cause.Error(), By: "worker"})
+	default:
+		log.WarnContext(ctx, "segment given back", "error", cause)
+	}
+	if err := d.Flow.Live().Release(ctx, x.Claim, !stopping); err != nil {
+		log.WarnContext(ctx, "give back", "error", err)
+		return
+	}
+	if !stopping {
+		if err := d.Flow.Sync(ctx, b.ID); err != nil {
+			log.WarnContext(ctx, "give back", "error", err)
+		}
+	}
+}
+
+func (d *Dispatcher) decide(ctx context.Context, log *slog.Logger, b batch.Batch, e batch.Event) {
+	if _, err := d.Flow.Decide(ctx, b.ID, e); err != nil && !errors.Is(err, batch.ErrTransition) {
+		log.WarnContext(ctx, "decide", "kind", e.Kind, "error", err)
+	}
+}
