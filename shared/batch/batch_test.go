@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,7 +141,9 @@ func TestWeightsHalve(t *testing.T) {
 }
 
 func TestStatusFollowsOnlyWhatMayFollow(t *testing.T) {
-	at := func(state batch.State) batch.Status { return batch.Status{State: state, Event: 7, Priority: batch.Normal} }
+	at := func(state batch.State) batch.Status {
+		return batch.Status{State: state, Event: 7, Priority: batch.Normal}
+	}
 	approve := batch.Event{Kind: batch.EventApprove, Plan: "p"}
 	cancelled := at(batch.Renaming)
 	cancelled.Cancelled = true
@@ -204,6 +207,30 @@ func TestEveryStateEndsAndEveryStepHasItsState(t *testing.T) {
 		if !seen[batch.Complete] || !seen[batch.Cancelled] {
 			t.Errorf("kind %s never ends: %v", k, seen)
 		}
+	}
+}
+
+// TestTransitionsAreDrawn compares the table of transitions with the diagram in docs/architecture.md.
+func TestTransitionsAreDrawn(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, drawn, _ := strings.Cut(string(doc), "stateDiagram-v2\n")
+	drawn, _, _ = strings.Cut(drawn, "```")
+	got := map[string]bool{}
+	for line := range strings.Lines(drawn) {
+		line, _, _ = strings.Cut(strings.ReplaceAll(line, "_", "-"), ":")
+		got[strings.TrimSpace(strings.ReplaceAll(line, "[*]", ""))] = true
+	}
+	want := map[string]bool{}
+	for _, from := range []batch.State{"", batch.Inspecting, batch.Planning, batch.AwaitingApproval, batch.Renaming, batch.Finishing} {
+		for _, to := range from.Next() {
+			want[strings.TrimSpace(string(from)+" --> "+string(to))] = true
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("drawn transitions = %v, want %v", got, want)
 	}
 }
 

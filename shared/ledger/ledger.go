@@ -373,3 +373,19 @@ func (l *Ledger) read(ctx context.Context, key archive.Key) ([]byte, error) {
 	}
 	return slices.Clip(raw), nil
 }
+
+// SaveProgress keeps a copy of a batch's live progress beside it, for other processes where Redis is embedded in one.
+func (l *Ledger) SaveProgress(ctx context.Context, p Progress) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("progress of batch %s: %w", p.ID, err)
+	}
+	return l.store.Replace(ctx, Key(p.ID, "progress.json"), bytes.NewReader(raw))
+}
+
+// SavedProgress reads what SaveProgress kept: store.ErrNotExist if nothing was.
+func (l *Ledger) SavedProgress(ctx context.Context, id batch.ID) (Progress, error) {
+	var p Progress
+	err := l.readJSON(ctx, Key(id, "progress.json"), &p)
+	return p, err
+}

@@ -204,7 +204,7 @@ func (l *Ledger) scan(ctx context.Context, key archive.Key, ref batch.Ref, each 
 	if err != nil {
 		return h, err
 	}
-	zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
 		return h, fmt.Errorf("%s: %w", key, err)
 	}
@@ -354,9 +354,6 @@ func (s *spool) write(p []byte) (int, error) {
 
 // store ends the current zstd frame and creates the object; more may be encoded afterwards (frames concatenate).
 func (s *spool) store(ctx context.Context, st store.Store, key archive.Key, h Header) error {
-	if err := s.zw.Flush(); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
-	}
 	if err := s.zw.Close(); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}

@@ -37,9 +37,9 @@ type Kind string
 
 // Kinds of Entry.
 const (
-	Regular    Kind = ""           // an object
-	Symlink    Kind = "symlink"    // not followed
-	Special    Kind = "special"    // device, socket, FIFO
+	Regular Kind = ""        // an object
+	Symlink Kind = "symlink" // not followed
+	Special Kind = "special" // device, socket, FIFO
 	// Unreadable: a directory that could not be listed, in whole or in part, or an entry that could not be described;
 	// Entry.Err says why.
 	Unreadable Kind = "unreadable"

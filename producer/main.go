@@ -1,0 +1,24 @@
+// Command reshelf inspects and renames archives, on this machine or with a fleet of workers.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/reshelf/reshelf/producer/internal/command"
+	"github.com/reshelf/reshelf/worker/runtime"
+)
+
+func main() {
+	runtime.KeeperMain()
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from here on a second signal ends the process at once
+	return command.Run(ctx, environment(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

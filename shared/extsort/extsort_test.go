@@ -1,0 +1,284 @@
+package extsort_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/extsort"
+	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/shared/store/memstore"
+)
+
+// record is an Item as text, which go-cmp prints readably.
+type record struct{ Key, Value string }
+
+func collect(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, s *extsort.Sorter,
+) []record {
+	t.Helper()
+	var out []record
+	for it, err := range s.Sorted(context.Background()) {
+		if err != nil {
+			t.Fatalf("Sorted: %v", err)
+		}
+		out = append(out, record{string(it.Key), string(it.Value)})
+	}
+	return out
+}
+
+func keys(t *testing.T, st store.Store) []archive.Key {
+	t.Helper()
+	var out []archive.Key
+	for e, err := range st.List(t.Context(), store.ListOptions{}) {
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		out = append(out, e.Key)
+	}
+	return out
+}
+
+func TestSortedEqualsSort(t *testing.T) {
+	text := rapid.StringOfN(rapid.RuneFrom([]rune("ab\x00é")), 0, 6, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		st := memstore.New(archive.Root{})
+		s := extsort.New(st, "sort/1", extsort.Options{
+			Memory: rapid.SampledFrom([]int{1, 300, 1000, 1 << 20}).Draw(t, "memory"),
+			FanIn:  rapid.IntRange(0, 4).Draw(t, "fanIn"),
+		})
+		var want []record
+		for range rapid.IntRange(1, 2).Draw(t, "rounds") {
+			for range rapid.IntRange(0, 60).Draw(t, "records") {
+				r := record{text.Draw(t, "key"), text.Draw(t, "value")}
+				want = append(want, r)
+				if err := s.Add(context.Background(), []byte(r.Key), []byte(r.Value)); err != nil {
+					t.Fatalf("Add: %v", err)
+				}
+			}
+			slices.SortFunc(want, func(a, b record) int {
+				return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Value, b.Value))
+			})
+			for range 2 {
+				if diff := gocmp.Diff(want, collect(t, s)); diff != "" {
+					t.Fatalf("Sorted differs (-want +got):\n%s", diff)
+				}
+			}
+		}
+		if err := s.Remove(context.Background()); err != nil {
+			t.Fatalf("Remove: %v", err)
+		}
+		for e := range st.List(context.Background(), store.ListOptions{}) {
+			t.Fatalf("Remove left %s", e.Key)
+		}
+		if got := collect(t, s); got != nil {
+			t.Fatalf("Sorted after Remove = %v, want nothing", got)
+		}
+	})
+}
+
+func TestSmallInputWritesNothing(t *testing.T) {
+	st := memstore.New(archive.Root{})
+	s := extsort.New(st, "sort/1", extsort.Options{})
+	for i := range 1000 {
+		if err := s.Add(t.Context(), binary.BigEndian.AppendUint32(nil, uint32(1000-i)), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := collect(t, s); len(got) != 1000 {
+		t.Fatalf("got %d records, want 1000", len(got))
+	}
+	if got := keys(t, st); got != nil {
+		t.Errorf("the store holds %v, want nothing", got)
+	}
+}
+
+func TestRunsStayBelowPrefixAndAreRemoved(t *testing.T) {
+	st := memstore.New(archive.Root{})
+	if err := st.Create(t.Context(), "sort/10", strings.NewReader("another's")); err != nil {
+		t.Fatal(err)
+	}
+	s := extsort.New(st, "sort/1", extsort.Options{Memory: 1, FanIn: 2})
+	for i := range 9 {
+		if err := s.Add(t.Context(), []byte{byte(9 - i)}, []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range keys(t, st) {
+		if key != "sort/10" && !strings.HasPrefix(string(key), "sort/1/") {
+			t.Errorf("run at %s, want it below sort/1/", key)
+		}
+	}
+	for range s.Sorted(t.Context()) {
+		break
+	}
+	if got := len(keys(t, st)); got != 3 {
+		t.Errorf("%d objects while the last pass reads, want the 2 last runs and the foreign object", got)
+	}
+	for range 2 {
+		if err := s.Remove(t.Context()); err != nil {
+			t.Fatalf("Remove: %v", err)
+		}
+	}
+	if diff := gocmp.Diff([]archive.Key{"sort/10"}, keys(t, st)); diff != "" {
+		t.Errorf("after Remove (-want +got):\n%s", diff)
+	}
+}
+
+func TestDamagedRunIsAnError(t *testing.T) {
+	whole := func(t *testing.T, st store.Store, key archive.Key) []byte {
+		c, err := st.Open(t.Context(), key, 0, -1, archive.Identity{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		raw, err := io.ReadAll(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	tests := map[string]func([]byte) []byte{
+		"truncated": func(raw []byte) []byte { return raw[:len(raw)/2] },
+		"empty":     func([]byte) []byte { return nil },
+		"flipped":   func(raw []byte) []byte { raw[len(raw)/2] ^= 0x40; return raw },
+		"foreign":   func([]byte) []byte { return []byte("not a run") },
+	}
+	for name, damage := range tests {
+		t.Run(name, func(t *testing.T) {
+			st := memstore.New(archive.Root{})
+			s := extsort.New(st, "sort", extsort.Options{Memory: 2000})
+			for i := range 100 {
+				if err := s.Add(t.Context(), fmt.Appendf(nil, "%d", i*7919), []byte("value")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			key := keys(t, st)[0]
+			if err := st.Replace(t.Context(), key, bytes.NewReader(damage(whole(t, st, key)))); err != nil {
+				t.Fatal(err)
+			}
+			var got error
+			n := 0
+			for _, err := range s.Sorted(t.Context()) {
+				got = err
+				n++
+			}
+			if got == nil {
+				t.Fatalf("%d records without an error", n)
+			}
+			if !strings.Contains(got.Error(), string(key)) {
+				t.Errorf("error %q does not name the run %s", got, key)
+			}
+		})
+	}
+}
+
+func TestCancelledAndTooLarge(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, memory := range []int{1, 1 << 20} {
+		s := extsort.New(memstore.New(archive.Root{}), "sort", extsort.Options{Memory: memory})
+		for _, k := range []string{"b", "a"} {
+			if err := s.Add(t.Context(), []byte(k), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got error
+		for _, err := range s.Sorted(ctx) {
+			got = err
+		}
+		if !errors.Is(got, context.Canceled) {
+			t.Errorf("memory %d: Sorted with a cancelled context gave %v, want %v", memory, got, context.Canceled)
+		}
+		if err := s.Add(t.Context(), make([]byte, extsort.MaxRecord), []byte("x")); err == nil {
+			t.Error("Add took a record larger than MaxRecord")
+		}
+	}
+}
+
+// TestMemoryIsBounded sorts 64 MB in 4 MB.
+func TestMemoryIsBounded(t *testing.T) {
+	st, err := filestore.Open(t.TempDir(), filestore.Options{Ledger: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	const records, size, memory, bound = 64_000, 1000, 4 << 20, 24 << 20
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	check := func(i int) {
+		if i%8000 != 0 {
+			return
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&now)
+		if now.HeapAlloc > before.HeapAlloc+bound {
+			t.Fatalf("record %d: the heap grew by %d bytes, want at most %d", i, now.HeapAlloc-before.HeapAlloc, bound)
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	s := extsort.New(st, "sort", extsort.Options{Memory: memory, FanIn: 8})
+	value := make([]byte, size)
+	for i := range records {
+		key := binary.BigEndian.AppendUint64(nil, rng.Uint64())
+		copy(value, key)
+		if err := s.Add(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+		check(i)
+	}
+	n, last := 0, []byte(nil)
+	for it, err := range s.Sorted(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Compare(last, it.Key) > 0 || len(it.Value) != size {
+			t.Fatalf("record %d: key %x after %x, %d bytes", n, it.Key, last, len(it.Value))
+		}
+		last = it.Key
+		check(n)
+		n++
+	}
+	if n != records {
+		t.Errorf("got %d records, want %d", n, records)
+	}
+	if err := s.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func BenchmarkSort(b *testing.B) {
+	value := make([]byte, 200)
+	b.SetBytes(50_000 * (8 + 200))
+	for b.Loop() {
+		rng := rand.New(rand.NewPCG(1, 2))
+		s := extsort.New(memstore.New(archive.Root{}), "sort", extsort.Options{Memory: 2 << 20})
+		for range 50_000 {
+			if err := s.Add(b.Context(), binary.BigEndian.AppendUint64(nil, rng.Uint64()), value); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, err := range s.Sorted(b.Context()) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,33 @@
+//go:build linux
+
+package filestore
+
+// SetStep makes s call step between the steps of every protocol, with the step's name.
+func (s *Store) SetStep(step func(name string)) { s.step = step }
+
+// SetRenameat2 replaces renameat2(2).
+func (s *Store) SetRenameat2(f func(olddir int, oldname string, newdir int, newname string, flags uint) error) {
+	s.renameat2 = f
+}
+
+// SetLinkat replaces linkat(2).
+func (s *Store) SetLinkat(f func(olddir int, oldname string, newdir int, newname string, flags int) error) {
+	s.linkat = f
+}
+
+// Unguard gives s the properties of a file system that does not guard renames.
+func (s *Store) Unguard() {
+	s.props = fileSystem{keepsInode: true}.properties(s.props.Root)
+}
+
+// SpillAbove bounds the entries that a listing holds in memory.
+func (s *Store) SpillAbove(entries int) { s.inMemory = entries }
+
+// Classify wraps a system error with its sentinel.
+func Classify(err error) error { return classify(err) }
+
+// ParseDirent reads one directory entry.
+func ParseDirent(buf []byte) (name string, kind byte, size int, err error) {
+	d, size, err := parseDirent(buf)
+	return d.name, d.kind, size, err
+}

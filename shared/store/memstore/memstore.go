@@ -1,0 +1,304 @@
+// Package memstore keeps objects in memory. It is the fake for tests of what uses a store: it keeps every promise of
+// the port, with inode numbers and modification times that grow with each object that is written.
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// Store is a tree of objects in memory. Folders exist only while they hold objects. It implements store.Store.
+type Store struct {
+	root archive.Root
+
+	mu      sync.Mutex
+	objects map[archive.Key]object
+	folders map[archive.Key]int // objects below each folder
+	written int64               // objects written so far
+}
+
+type object struct {
+	identity archive.Identity
+	content  []byte // never changed
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns an empty store that says it is root.
+func New(root archive.Root) *Store {
+	return &Store{root: root, objects: make(map[archive.Key]object), folders: make(map[archive.Key]int)}
+}
+
+// Properties implements store.Store.
+func (s *Store) Properties() store.Properties {
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, RenameMethod: "memory"}
+}
+
+// Close implements store.Store. The objects stay.
+func (s *Store) Close() error { return nil }
+
+func check(ctx context.Context, keys ...archive.Key) error {
+	for _, key := range keys {
+		if _, err := archive.ParseKey(string(key)); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func failed(op string, key archive.Key, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", op, key.Text(), err)
+}
+
+// get finds an object; the lock is held.
+func (s *Store) get(key archive.Key) (object, error) {
+	if o, ok := s.objects[key]; ok {
+		return o, nil
+	}
+	if s.folders[key] > 0 {
+		return object{}, store.ErrNotRegular
+	}
+	return object{}, store.ErrNotExist
+}
+
+// free reports ErrExist if key, or a folder above it, is taken; the lock is held.
+func (s *Store) free(key archive.Key) error {
+	if s.folders[key] > 0 {
+		return store.ErrExist
+	}
+	for ; key != ""; key = key.Dir() {
+		if _, ok := s.objects[key]; ok {
+			return store.ErrExist
+		}
+	}
+	return nil
+}
+
+// put and drop keep the folders right; the lock is held.
+func (s *Store) put(key archive.Key, o object) {
+	s.drop(key)
+	s.objects[key] = o
+	for dir := key.Dir(); dir != ""; dir = dir.Dir() {
+		s.folders[dir]++
+	}
+}
+
+func (s *Store) drop(key archive.Key) {
+	if _, ok := s.objects[key]; !ok {
+		return
+	}
+	delete(s.objects, key)
+	for dir := key.Dir(); dir != ""; dir = dir.Dir() {
+		if s.folders[dir]--; s.folders[dir] == 0 {
+			delete(s.folders, dir)
+		}
+	}
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		s.mu.Lock()
+		keys := slices.Sorted(maps.Keys(s.objects))
+		s.mu.Unlock()
+		for _, key := range keys {
+			if err := ctx.Err(); err != nil {
+				yield(store.Entry{}, fmt.Errorf("list: %w", err))
+				return
+			}
+			s.mu.Lock()
+			o, ok := s.objects[key]
+			s.mu.Unlock()
+			if !ok || !wanted(key, opts) {
+				continue
+			}
+			if !yield(store.Entry{Object: archive.Object{Key: key, Identity: o.identity}}, nil) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			yield(store.Entry{}, fmt.Errorf("list: %w", err))
+		}
+	}
+}
+
+func wanted(key archive.Key, opts store.ListOptions) bool {
+	if key <= opts.After || !strings.HasPrefix(string(key), opts.Prefix) || strings.HasPrefix(key.Base(), store.TempPrefix) {
+		return false
+	}
+	if opts.Skip == nil {
+		return true
+	}
+	for i := range len(key) {
+		if key[i] == '/' && opts.Skip(key[:i], true) {
+			return false
+		}
+	}
+	return !opts.Skip(key, false)
+}
+
+// Stat implements store.Store.
+func (s *Store) Stat(ctx context.Context, key archive.Key) (archive.Object, error) {
+	if err := check(ctx, key); err != nil {
+		return archive.Object{}, failed("stat", key, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, err := s.get(key)
+	if err != nil {
+		return archive.Object{}, failed("stat", key, err)
+	}
+	return archive.Object{Key: key, Identity: o.identity}, nil
+}
+
+// Open implements store.Store. What was opened stays as it was, so Recheck always says so.
+func (s *Store) Open(ctx context.Context, key archive.Key, offset, length int64, want archive.Identity) (*store.Content, error) {
+	if err := check(ctx, key); err != nil {
+		return nil, failed("open", key, err)
+	}
+	if offset < 0 || length < -1 {
+		return nil, failed("open", key, fmt.Errorf("no such range: %d bytes from %d", length, offset))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, err := s.get(key)
+	if err == nil && want != (archive.Identity{}) && !want.Same(o.identity) {
+		err = store.ErrChanged
+	}
+	if err != nil {
+		return nil, failed("open", key, err)
+	}
+	content := o.content[min(offset, o.identity.Size):]
+	if length >= 0 {
+		content = content[:min(length, int64(len(content)))]
+	}
+	return &store.Content{
+		ReadCloser: io.NopCloser(reader{ctx, bytes.NewReader(content)}),
+		Object:     archive.Object{Key: key, Identity: o.identity},
+		Recheck:    context.Context.Err,
+	}, nil
+}
+
+// reader reads until its context ends.
+type reader struct {
+	ctx context.Context //nolint:containedctx // it lives as long as what was opened with the context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// Create implements store.Store.
+func (s *Store) Create(ctx context.Context, key archive.Key, body io.Reader) error {
+	return failed("create", key, s.write(ctx, key, body, s.free))
+}
+
+// Replace implements store.Store.
+func (s *Store) Replace(ctx context.Context, key archive.Key, body io.Reader) error {
+	return failed("replace", key, s.write(ctx, key, body, func(key archive.Key) error {
+		if _, ok := s.objects[key]; ok {
+			return nil
+		}
+		if s.folders[key] > 0 {
+			return store.ErrNotRegular
+		}
+		return s.free(key)
+	}))
+}
+
+func (s *Store) write(ctx context.Context, key archive.Key, body io.Reader, allowed func(archive.Key) error) error {
+	if err := check(ctx, key); err != nil {
+		return err
+	}
+	content, err := io.ReadAll(reader{ctx, body})
+	if err != nil {
+		return fmt.Errorf("read content: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := allowed(key); err != nil {
+		return err
+	}
+	s.written++
+	s.put(key, object{
+		identity: archive.Identity{Size: int64(len(content)), MTime: s.written, Inode: uint64(s.written)},
+		content:  content,
+	})
+	return nil
+}
+
+// Rename implements store.Store.
+func (s *Store) Rename(ctx context.Context, req store.RenameRequest) error {
+	err := check(ctx, req.From, req.To)
+	if err == nil {
+		err = s.rename(req)
+	}
+	return failed("rename "+req.From.Text()+" to", req.To, err)
+}
+
+func (s *Store) rename(req store.RenameRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src, srcErr := s.get(req.From)
+	if srcErr != nil || !req.Want.Same(src.identity) {
+		dst, dstErr := s.get(req.To)
+		switch {
+		case dstErr == nil && req.Want.Inode != 0 && req.Want.Same(dst.identity):
+			return nil
+		case srcErr != nil:
+			return srcErr
+		}
+		return store.ErrChanged
+	}
+	if req.From == req.To {
+		return nil
+	}
+	if err := s.free(req.To); err != nil {
+		return err
+	}
+	s.drop(req.From)
+	s.put(req.To, src)
+	return nil
+}
+
+// Sync implements store.Store.
+func (s *Store) Sync(ctx context.Context, keys []archive.Key) error {
+	if err := check(ctx, keys...); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// Delete implements store.Store.
+func (s *Store) Delete(ctx context.Context, key archive.Key, want archive.Identity) error {
+	if err := check(ctx, key); err != nil {
+		return failed("delete", key, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, err := s.get(key)
+	if err == nil && want != (archive.Identity{}) && !want.Same(o.identity) {
+		err = store.ErrChanged
+	}
+	if err == nil {
+		s.drop(key)
+	}
+	return failed("delete", key, err)
+}

@@ -1,0 +1,103 @@
+package finishing_test
+
+import (
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/metadata"
+	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/worker/internal/finishing"
+)
+
+// onDisk moves the fixture's ledger to a directory, so that what is stored takes no memory.
+func (f *fixture) onDisk() {
+	st, err := filestore.Open(filepath.Join(f.t.TempDir(), "ledger"), filestore.Options{Ledger: true})
+	check(f.t, err)
+	f.t.Cleanup(func() { check(f.t, st.Close()) })
+	f.led = ledger.New(st)
+}
+
+// fatRecords is an inspect batch with records of about 2 KiB.
+func fatRecords(t testing.TB, segments, per int) *fixture {
+	f := newFixture(t, batch.Inspect)
+	f.onDisk()
+	tag := []byte(`"` + strings.Repeat("x", 2000) + `"`)
+	for n := range segments {
+		objects, records := make([]batch.Listed, per), make([]batch.Record, per)
+		for i := range per {
+			key := numbered(n*per + i)
+			objects[i] = batch.Listed{Object: object(key, 100)}
+			records[i] = done(t, key, 100, byte(i))
+			records[i].Tags = metadata.Tags{"XMP-dc:Description": tag}
+		}
+		f.segment(n, objects...)
+		f.part(batch.StepInspect, n, records...)
+	}
+	f.seal(batch.StepInspect, segments)
+	return f
+}
+
+// heapWatch notes the highest live heap at signs of progress.
+type heapWatch struct {
+	hold
+	peak atomic.Uint64
+}
+
+func (h *heapWatch) Advance(objects, bytes int64) {
+	h.hold.Advance(objects, bytes)
+	if h.advanced.Load()%1024 != 0 {
+		return
+	}
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	h.peak.Store(max(h.peak.Load(), m.HeapAlloc))
+}
+
+// TestMemoryIsBounded finishes a batch and one that is three times as large. The difference is 16 MiB of records.
+func TestMemoryIsBounded(t *testing.T) {
+	peak := func(segments int) uint64 {
+		f, h := fatRecords(t, segments, 256), &heapWatch{}
+		check(t, f.finishOn(f.led, h))
+		if h.peak.Load() == 0 {
+			t.Fatal("the heap was never looked at")
+		}
+		return h.peak.Load()
+	}
+	small, large := peak(16), peak(48)
+	t.Logf("live heap: %d KiB, and %d KiB for three times the records", small>>10, large>>10)
+	if large > small+4<<20 {
+		t.Errorf("live heap grew from %d to %d bytes", small, large)
+	}
+}
+
+func BenchmarkFinish(b *testing.B) {
+	const segments, per = 20, 1000
+	f := newFixture(b, batch.Inspect)
+	f.onDisk()
+	for n := range segments {
+		objects, records := make([]batch.Listed, per), make([]batch.Record, per)
+		for i := range per {
+			key := numbered(n*per + i)
+			objects[i], records[i] = batch.Listed{Object: object(key, 100)}, done(b, key, 100, byte(i))
+		}
+		f.segment(n, objects...)
+		f.part(batch.StepInspect, n, records...)
+	}
+	f.seal(batch.StepInspect, segments)
+	b.ReportAllocs()
+	objects := 0
+	for b.Loop() {
+		check(b, finishing.Finish(b.Context(), &hold{}, f.led, f.batch, f.status, finished))
+		objects += segments * per
+		b.StopTimer()
+		f.removeReport()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(objects)/b.Elapsed().Seconds(), "objects/s")
+}

@@ -1,0 +1,243 @@
+// Package planning makes the plan of a batch: for every object from, to, or why not.
+//
+// A plan is made in phases that stream. Each ends in external sorts (extsort) below plan/<epoch>/sort in the ledger, so
+// memory does not grow with the archive:
+//
+//  1. Evaluate. The records of the inspect step are sorted by naming.GroupKey and arranged into units: a principal with
+//     the companions that move with it. The template names the principal, its companions follow. Units that cannot be
+//     named, or have their names already, are settled here.
+//  2. Check. The names that the others want are merged with every key of the archive, excluded ones too, in an order that
+//     puts a folder right before what lies in it, keys folded (naming.Fold). One pass over it finds the names that are
+//     wanted twice, that are taken, or that are folders or below objects.
+//  3. Resolve, by the batch's conflict policy. Policy number repeats: it proposes the least free number to each unit in
+//     order of capture time and key, and checks again, at most Rounds times.
+//  4. Write. The rows are sorted by the key of the unit's principal and written in segments, and the summary is counted.
+//
+// The manifest that seals the plan is created if absent: of several executions the first wins, and the others adopt what
+// it sealed. An execution that was interrupted leaves nothing that counts; the next one starts again under its own epoch.
+package planning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/extsort"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/naming"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// Hold is the claim under which work is done.
+type Hold interface {
+	// Held is nil while the claim is certainly held; else stop at once and touch nothing any more.
+	Held() error
+	// Cancelled: the batch was cancelled.
+	Cancelled() bool
+	// Advance tells what was done since the last call. Every phase tells what it passes over, so the sum is a sign of
+	// life and not a number of rows.
+	Advance(objects, bytes int64)
+}
+
+// Rounds is how often policy number tries other numbers for a unit before its rows fail.
+const Rounds = 100
+
+// Defaults of Options.
+const (
+	DefaultRows   = 1000
+	DefaultMemory = 16 << 20
+)
+
+// Options of a plan; the zero value works.
+type Options struct {
+	// Rows is the most that a segment of the rename step holds, and a group can have. Defaults to DefaultRows.
+	Rows int
+	// Memory is what each sort holds, in bytes; fewer than ten are at work at once. Defaults to DefaultMemory.
+	Memory int
+	// Location is the time zone of names (see naming.Values). It must be the same in every execution of one batch.
+	Location *time.Location
+}
+
+func (o Options) withDefaults() Options {
+	if o.Rows == 0 {
+		o.Rows = DefaultRows
+	}
+	if o.Memory == 0 {
+		o.Memory = DefaultMemory
+	}
+	return o
+}
+
+// generation of the inspect step that plans are made from.
+const generation = 1
+
+// errCancelled ends a plan early.
+var errCancelled = errors.New("the batch was cancelled")
+
+// Plan makes and seals the plan of a batch of kind rename, or adopts the one that is sealed. It returns nil where the
+// batch was cancelled meanwhile; then there may be no plan. epoch is that of the claim; no other execution has the same.
+func Plan(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch int64, opts Options) error {
+	if b.Renaming == nil {
+		return fmt.Errorf("plan batch %s: %w: it has no template", b.ID, batch.ErrInvalid)
+	}
+	t, err := naming.Parse(b.Renaming.Template)
+	if err != nil {
+		return fmt.Errorf("plan batch %s: %w", b.ID, err)
+	}
+	p := &planner{
+		desk:    newDesk(hold, led, b, epoch, opts),
+		archive: st, template: t, policy: b.Renaming.OnConflict,
+	}
+	if err := p.desk.seal(ctx, p.plan); err != nil {
+		return fmt.Errorf("plan batch %s: %w", b.ID, err)
+	}
+	return nil
+}
+
+// desk is what every way of making a plan needs: the claim, the sorts and the sealing.
+type desk struct {
+	hold    Hold
+	led     *ledger.Ledger
+	batch   batch.Batch
+	epoch   int64
+	opts    Options
+	passed  int64
+	sorters []*extsort.Sorter
+}
+
+func newDesk(hold Hold, led *ledger.Ledger, b batch.Batch, epoch int64, opts Options) *desk {
+	return &desk{hold: hold, led: led, batch: b, epoch: epoch, opts: opts.withDefaults()}
+}
+
+// seal runs work and seals the plan that it returns, unless one is sealed already.
+func (d *desk) seal(ctx context.Context, work func(context.Context) (batch.Plan, error)) error {
+	switch _, _, err := d.led.Plan(ctx, d.batch.ID); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, store.ErrNotExist):
+		return err
+	}
+	defer d.clear(ctx)
+	plan, err := work(ctx)
+	if err == nil {
+		err = d.check(ctx)
+	}
+	if errors.Is(err, errCancelled) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.led.SealPlan(ctx, plan); err != nil && !errors.Is(err, store.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// tickEvery is after how many records the claim is looked at.
+const tickEvery = 256
+
+// tick counts one record and now and then checks whether to go on.
+func (d *desk) tick(ctx context.Context) error {
+	d.passed++
+	if d.passed%tickEvery != 0 {
+		return nil
+	}
+	d.hold.Advance(tickEvery, 0)
+	return d.check(ctx)
+}
+
+func (d *desk) check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := d.hold.Held(); err != nil {
+		return err
+	}
+	if d.hold.Cancelled() {
+		return errCancelled
+	}
+	return nil
+}
+
+func (d *desk) epochPrefix() string {
+	return string(ledger.Key(d.batch.ID, "plan", fmt.Sprintf("%020d", d.epoch)))
+}
+
+// sorter starts a sort. Each has its own place below the epoch.
+func (d *desk) sorter(name string) *extsort.Sorter {
+	prefix := fmt.Sprintf("%s/sort/%03d-%s", d.epochPrefix(), len(d.sorters), name)
+	s := extsort.New(d.led.Store(), prefix, extsort.Options{Memory: d.opts.Memory})
+	d.sorters = append(d.sorters, s)
+	return s
+}
+
+// clearWithin bounds what follows a plan, also where ctx is done.
+const clearWithin = time.Minute
+
+// clear removes scratch: the sorts of this execution, and everything that executions whose plan was not sealed left
+// behind. What cannot be removed does no harm, and goes with the batch.
+func (d *desk) clear(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearWithin)
+	defer cancel()
+	for _, s := range d.sorters {
+		_ = s.Remove(ctx)
+	}
+	sealed, _, err := d.led.Plan(ctx, d.batch.ID)
+	if err != nil {
+		return
+	}
+	keep := string(ledger.Key(d.batch.ID, "plan", fmt.Sprintf("%020d", sealed.Epoch), "rows", ""))
+	for e, err := range d.led.Store().List(ctx, store.ListOptions{Prefix: string(ledger.Key(d.batch.ID, "plan", ""))}) {
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(string(e.Key), keep) {
+			_ = d.led.Store().Delete(ctx, e.Key, archive.Identity{})
+		}
+	}
+}
+
+// planner makes the plan of a rename.
+type planner struct {
+	*desk
+	archive  store.Store
+	template *naming.Template
+	policy   batch.Conflict
+
+	// rows holds rows whose outcome is settled, by principal and key.
+	rows *extsort.Sorter
+	// units and wishes hold the units that want to move, by id, and the names that they want, by path.
+	units, wishes *extsort.Sorter
+	moving        int64
+}
+
+func (p *planner) plan(ctx context.Context) (batch.Plan, error) {
+	p.rows, p.units, p.wishes = p.sorter("rows"), p.sorter("units"), p.sorter("wishes")
+	if err := p.evaluate(ctx); err != nil {
+		return batch.Plan{}, err
+	}
+	if p.moving > 0 {
+		if err := p.resolve(ctx); err != nil {
+			return batch.Plan{}, err
+		}
+	}
+	w := newWriter(p.desk)
+	for it, err := range p.rows.Sorted(ctx) {
+		if err != nil {
+			return batch.Plan{}, err
+		}
+		row, err := decode[batch.Row](it.Value)
+		if err != nil {
+			return batch.Plan{}, err
+		}
+		if err := w.add(ctx, row); err != nil {
+			return batch.Plan{}, err
+		}
+	}
+	return w.finish(ctx)
+}

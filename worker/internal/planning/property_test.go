@@ -1,0 +1,258 @@
+package planning_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/naming"
+	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/worker/internal/planning"
+)
+
+// drawObjects draws a tree in which names meet often.
+func drawObjects(t *rapid.T) []object {
+	part := rapid.SampledFrom([]string{"", "", "a/", "A/", "01/", "n/", "n/01/", "X.lrdata/"})
+	stem := rapid.SampledFrom([]string{"IMG_1", "img_1", "IMG_O1", "x", "x_2", "x_3", "x_1000", "01", "01_2", "02", "n", "ä", "a\u0308", "\xff"})
+	ext := rapid.SampledFrom([]string{".jpg", ".jpg", ".JPG", ".cr2", ".dng", ".xmp", ".jpg.xmp", ".png", ".aae", ""})
+	seen := map[archive.Key]bool{}
+	var out []object
+	for range rapid.IntRange(0, 40).Draw(t, "objects") {
+		o := object{key: archive.Key(part.Draw(t, "folder") + stem.Draw(t, "stem") + ext.Draw(t, "ext")), day: rapid.IntRange(0, 3).Draw(t, "day")}
+		if rapid.IntRange(0, 19).Draw(t, "fate") == 0 {
+			o.problem = batch.ReasonFormat
+		}
+		o.excluded = rapid.IntRange(0, 9).Draw(t, "listed") == 0
+		clash := seen[o.key]
+		for k := range seen {
+			clash = clash || strings.HasPrefix(string(k), string(o.key)+"/") || strings.HasPrefix(string(o.key), string(k)+"/")
+		}
+		if !clash {
+			seen[o.key] = true
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// templates give the same name again after the rename.
+var templates = []string{
+	"{date:%d}{ext}", "n/{date:%d}{ext}", `{date:%d??"x"}{ext}`, "x{ext}", "n/x.jpg", "{dir}/x{ext}", "{date:%d}", "{date:%d}/{date:%d}{ext}",
+	"{date:%d}/n", `n/{date:%d|replace("01","IMG_1")|replace("02","IMG_O1")}{ext}`, `[{date:%d}/]n`,
+}
+
+func TestPlanProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		objects := drawObjects(t)
+		problems, excluded := map[archive.Key]batch.Reason{}, map[archive.Key]bool{}
+		w := newWorld()
+		w.put(t, objects)
+		listed := map[archive.Key]bool{}
+		for _, o := range objects {
+			problems[o.key], excluded[o.key] = o.problem, o.excluded
+			if !o.excluded {
+				listed[o.key] = true
+			}
+		}
+		policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
+		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 6, 1000}).Draw(t, "rows"), Memory: rapid.SampledFrom([]int{1, 500, 1 << 20}).Draw(t, "memory")}
+		b := renameBatch(idA, rapid.SampledFrom(templates).Draw(t, "template"), policy)
+		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
+		p, rows := w.plan(t, b, opts)
+
+		checkRows(t, p, rows, listed, opts.Rows)
+		checkTargets(t, rows, objects)
+		checkSummary(t, p, rows)
+		again := newWorldLike(w)
+		if _, same := again.plan(t, b, planning.Options{Rows: opts.Rows}); cmp.Diff(rows, same) != "" {
+			t.Errorf("a second execution plans something else:\n%s", cmp.Diff(rows, same))
+		}
+		before := w.contents(t)
+		w.apply(t, rows)
+		checkMoved(t, before, w.contents(t), rows)
+		if policy == batch.ConflictNumber && !failedByNames(rows) && keepsGroups(b.Renaming.Template, rows) {
+			w.checkNothingLeft(t, b, rows, problems, excluded, opts)
+		}
+	})
+}
+
+// newWorldLike has the same archive and the same records, but no plan.
+func newWorldLike(w *world) *world {
+	out := newWorld()
+	out.archive, out.facts = w.archive, w.facts
+	for e := range w.led.Store().List(context.Background(), store.ListOptions{}) {
+		if strings.Contains(string(e.Key), "/plan") {
+			continue
+		}
+		c, err := w.led.Store().Open(context.Background(), e.Key, 0, -1, archive.Identity{})
+		if err == nil {
+			_ = out.led.Store().Create(context.Background(), e.Key, c)
+			c.Close()
+		}
+	}
+	return out
+}
+
+// checkRows: every listed object has exactly one row, groups are whole and in one segment.
+func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]bool, limit int) {
+	t.Helper()
+	got := map[archive.Key]bool{}
+	for _, r := range rows {
+		if got[r.From] {
+			t.Errorf("%s has two rows", r.From)
+		}
+		got[r.From] = true
+	}
+	if diff := cmp.Diff(listed, got); diff != "" {
+		t.Errorf("rows are not those of the listed objects (-want +got):\n%s", diff)
+	}
+	segmentOf := map[archive.Key]int{}
+	moves := map[archive.Key]bool{}
+	next := 0
+	var last archive.Key
+	for i, s := range p.Segments {
+		if s.Rows > int64(limit) || s.Rows == 0 {
+			t.Errorf("segment %d has %d rows, want 1 to %d", i, s.Rows, limit)
+		}
+		for _, r := range rows[next : next+int(s.Rows)] {
+			leader := max(r.Group, r.From)
+			if r.Group != "" {
+				leader = r.Group
+				if n, ok := segmentOf[r.Group]; ok && n != i {
+					t.Errorf("group %s is in segments %d and %d", r.Group, n, i)
+				}
+				segmentOf[r.Group] = i
+				stays := !r.Moves() && r.Reason != batch.ReasonUnchanged
+				if moved, ok := moves[r.Group]; ok && moved == stays {
+					t.Errorf("of group %s some rows move and some cannot: %v", r.Group, outcomes(rows))
+				} else if stays || r.Moves() {
+					moves[r.Group] = r.Moves()
+				}
+			}
+			if leader < last {
+				t.Errorf("row of %s comes after %s", leader, last)
+			}
+			last = leader
+		}
+		next += int(s.Rows)
+	}
+}
+
+// checkTargets: no name is wanted twice, taken, a folder, or below an object; all of that whatever the case.
+func checkTargets(t tester, rows []batch.Row, objects []object) {
+	t.Helper()
+	type holder struct {
+		key    archive.Key
+		target bool
+	}
+	byFold := map[string][]holder{}
+	for _, o := range objects {
+		f := naming.Fold(o.key)
+		byFold[f] = append(byFold[f], holder{key: o.key})
+	}
+	for _, r := range rows {
+		if r.Moves() {
+			f := naming.Fold(r.To)
+			byFold[f] = append(byFold[f], holder{key: r.From, target: true})
+		}
+	}
+	folds := slices.Sorted(maps.Keys(byFold))
+	for _, f := range folds {
+		hs := byFold[f]
+		targets := slices.DeleteFunc(slices.Clone(hs), func(h holder) bool { return !h.target })
+		if len(targets) == 0 {
+			continue
+		}
+		for _, h := range hs {
+			if !h.target && h.key != targets[0].key || len(targets) > 1 {
+				t.Errorf("%s goes to %q, which is %v", targets[0].key, f, hs)
+			}
+		}
+		for _, other := range folds {
+			if strings.HasPrefix(other, f+"/") || strings.HasPrefix(f, other+"/") {
+				t.Errorf("%s goes to %q, and there is %q", targets[0].key, f, other)
+			}
+		}
+	}
+}
+
+// checkMoved: the archive after the rename holds every content once, where its row says.
+func checkMoved(t tester, before, after map[archive.Key]string, rows []batch.Row) {
+	t.Helper()
+	want := maps.Clone(before)
+	for _, r := range rows {
+		if r.Moves() {
+			delete(want, r.From)
+		}
+	}
+	for _, r := range rows {
+		if r.Moves() {
+			want[r.To] = before[r.From]
+		}
+	}
+	if diff := cmp.Diff(want, after); diff != "" {
+		t.Errorf("archive after the rename (-want +got):\n%s", diff)
+	}
+}
+
+// failedByNames: some row could not get a name, so what others freed may help it the next time.
+func failedByNames(rows []batch.Row) bool {
+	return slices.ContainsFunc(rows, func(r batch.Row) bool {
+		return r.Reason == batch.ReasonPrefix || r.Reason == batch.ReasonExists || r.Reason == batch.ReasonSameTarget
+	})
+}
+
+// keepsGroups: a template that drops the extensions takes groups apart, since it is by them that they are told.
+func keepsGroups(template string, rows []batch.Row) bool {
+	return strings.Contains(template, "{ext}") || !slices.ContainsFunc(rows, func(r batch.Row) bool { return r.Group != "" && r.Moves() })
+}
+
+// checkNothingLeft plans the same rename again.
+func (w *world) checkNothingLeft(t tester, b batch.Batch, rows []batch.Row, problems map[archive.Key]batch.Reason, excluded map[archive.Key]bool, opts planning.Options) {
+	t.Helper()
+	b.ID = idB
+	w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
+	p, again := w.plan(t, b, opts)
+	if p.Summary.Moves == 0 {
+		return
+	}
+	var b1 strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&b1, "first  %q -> %q %s\n", r.From, r.To, r.Reason)
+	}
+	for _, r := range again {
+		fmt.Fprintf(&b1, "second %q -> %q %s\n", r.From, r.To, r.Reason)
+	}
+	t.Errorf("the same rename again moves %d objects:\n%s", p.Summary.Moves, &b1)
+}
+
+func TestManyOfOneName(t *testing.T) {
+	w := newWorld()
+	var objects []object
+	for i := range 2500 {
+		objects = append(objects, object{key: archive.Key(fmt.Sprintf("in/%04d.jpg", i)), day: 1 + i%2})
+	}
+	w.put(t, objects)
+	b := renameBatch(idA, "x{ext}", batch.ConflictNumber)
+	w.inspect(t, b, nil, nil)
+	p, rows := w.plan(t, b, planning.Options{Memory: 64 << 10})
+	if p.Summary.Moves != 2500 || p.Summary.Numbered != 2499 || len(p.Segments) != 3 {
+		t.Errorf("%d moves, %d numbered, %d segments; want 2500, 2499, 3", p.Summary.Moves, p.Summary.Numbered, len(p.Segments))
+	}
+	w.apply(t, rows)
+	w.put(t, []object{{key: "in/new.jpg", day: 3}})
+	b.ID = idB
+	w.inspect(t, b, nil, nil)
+	p, rows = w.plan(t, b, planning.Options{Memory: 64 << 10})
+	if p.Summary.Moves != 1 || outcomes(rows)["in/new.jpg"] != "x_2501.jpg" {
+		t.Errorf("%d moves, in/new.jpg to %s; want 1, x_2501.jpg", p.Summary.Moves, outcomes(rows)["in/new.jpg"])
+	}
+}

@@ -1,0 +1,287 @@
+package planning
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/extsort"
+	"github.com/reshelf/reshelf/shared/naming"
+)
+
+// resolver settles the units that want to move.
+type resolver struct {
+	*planner
+	// present holds what the archive has, and settled the names of rows that move, by path.
+	present, settled *extsort.Sorter
+	// taken holds the numbers that names of each family have, and losers the units that are still to be numbered, by
+	// family. taken is made when it is first needed.
+	taken, losers *extsort.Sorter
+	lost          int64
+}
+
+func (p *planner) resolve(ctx context.Context) error {
+	there, err := p.list(ctx)
+	if err != nil {
+		return err
+	}
+	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers")}
+	if err := r.round(ctx, p.units, p.wishes); err != nil {
+		return err
+	}
+	for n := 1; n <= Rounds && r.lost > 0; n++ {
+		units, wishes, err := r.propose(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.round(ctx, units, wishes); err != nil {
+			return err
+		}
+	}
+	return r.giveUp(ctx)
+}
+
+// round checks all wishes and settles the units: those whose wishes are granted, and by policy those that are refused.
+func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter) error {
+	verdicts := r.sorter("verdicts")
+	c := checker{
+		all: r.policy != batch.ConflictNumber, foldsCase: r.archive.Properties().FoldsCase,
+		refuse: func(id string, v verdict) error {
+			raw, err := json.Marshal(v)
+			if err != nil {
+				return fmt.Errorf("verdict: %w", err)
+			}
+			return verdicts.Add(ctx, []byte(id), raw)
+		},
+	}
+	items := merged(r.present.Sorted(ctx), r.settled.Sorted(ctx), wishes.Sorted(ctx))
+	if err := c.run(ctx, r.tick, items); err != nil {
+		return err
+	}
+	if err := r.join(ctx, units, verdicts); err != nil {
+		return err
+	}
+	for _, s := range []*extsort.Sorter{units, wishes, verdicts} {
+		if err := s.Remove(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *resolver) join(ctx context.Context, units, verdicts *extsort.Sorter) error {
+	refused := newCursor(verdicts.Sorted(ctx))
+	defer refused.stop()
+	for it, err := range units.Sorted(ctx) {
+		if err == nil {
+			err = r.tick(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		u, err := decode[unit](it.Value)
+		if err != nil {
+			return err
+		}
+		var against []verdict
+		for refused.ok && string(refused.item.Key) == string(it.Key) {
+			v, err := decode[verdict](refused.item.Value)
+			if err != nil {
+				return err
+			}
+			against = append(against, v)
+			refused.next()
+		}
+		if refused.err != nil {
+			return refused.err
+		}
+		if err := r.decide(ctx, &u, against); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decide settles a unit by its verdicts, or sends it to the next round.
+func (r *resolver) decide(ctx context.Context, u *unit, against []verdict) error {
+	if len(against) == 0 {
+		return r.grant(ctx, u)
+	}
+	final := false
+	for _, v := range against {
+		final = final || v.Final
+	}
+	if r.policy == batch.ConflictNumber && !final {
+		if _, ok := u.bearsNumber(); ok {
+			u.keep()
+			return r.emit(ctx, u)
+		}
+		return r.lose(ctx, u)
+	}
+	outcome := batch.Failed
+	if r.policy == batch.ConflictSkip {
+		outcome = batch.Skipped
+	}
+	for _, v := range against {
+		settle(&u.Rows[v.Row], outcome, v.Reason, v.Message)
+	}
+	return r.emit(ctx, u)
+}
+
+// grant settles a unit that moves, and keeps its names from others.
+func (r *resolver) grant(ctx context.Context, u *unit) error {
+	for _, row := range u.Rows {
+		if !row.Moves() {
+			continue
+		}
+		if err := r.settled.Add(ctx, pathOf(row.To).item(markSettled, ""), []byte(row.To)); err != nil {
+			return err
+		}
+		if r.taken != nil {
+			if err := r.take(ctx, row.To); err != nil {
+				return err
+			}
+		}
+	}
+	return r.emit(ctx, u)
+}
+
+func (r *resolver) lose(ctx context.Context, u *unit) error {
+	raw, err := json.Marshal(u)
+	if err != nil {
+		return fmt.Errorf("unit of %s: %w", u.Rows[0].From.Text(), err)
+	}
+	r.lost++
+	return r.losers.Add(ctx, []byte(string(family(u.Natural))+"\x00\x00"+u.id()), raw)
+}
+
+// take notes the number of a name that has one.
+func (r *resolver) take(ctx context.Context, key archive.Key) error {
+	natural, n, ok := cutNumber(key)
+	if !ok {
+		return nil
+	}
+	return r.taken.Add(ctx, family(natural).takenItem(n), nil)
+}
+
+// takeAll notes the numbers of all names that the archive has, and that rows will have.
+func (r *resolver) takeAll(ctx context.Context) error {
+	r.taken = r.sorter("taken")
+	for it, err := range r.present.Sorted(ctx) {
+		if err == nil {
+			err = r.tick(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		there, err := decode[present](it.Value)
+		if err != nil {
+			return err
+		}
+		if err := r.take(ctx, there.Key); err != nil {
+			return err
+		}
+	}
+	for it, err := range r.settled.Sorted(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := r.take(ctx, archive.Key(it.Value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// propose gives each loser the least number that no name of its family has, the earlier units first.
+func (r *resolver) propose(ctx context.Context) (units, wishes *extsort.Sorter, err error) {
+	if r.taken == nil {
+		if err := r.takeAll(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	units, wishes = r.sorter("units"), r.sorter("wishes")
+	losers := r.losers
+	r.losers, r.lost = r.sorter("losers"), 0
+	free := numberer{taken: newCursor(r.taken.Sorted(ctx))}
+	defer free.taken.stop()
+	for it, err := range losers.Sorted(ctx) {
+		if err == nil {
+			err = r.tick(ctx)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		u, err := decode[unit](it.Value)
+		if err != nil {
+			return nil, nil, err
+		}
+		if u.Number, err = free.next(family(u.Natural), u.Number); err != nil {
+			return nil, nil, err
+		}
+		u.rename(naming.Numbered(u.Natural, u.Number))
+		allOrNone(u.Rows, stuck)
+		if !u.moves() {
+			err = r.emit(ctx, &u)
+		} else {
+			err = r.want(ctx, units, wishes, &u)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return units, wishes, losers.Remove(ctx)
+}
+
+// numberer hands out free numbers, family by family in order.
+type numberer struct {
+	taken  *cursor
+	family path
+	last   int
+}
+
+// next is the least free number of the family above tried, and above those that it handed out before.
+func (f *numberer) next(of path, tried int) (int, error) {
+	if of != f.family {
+		f.family, f.last = of, 1
+	}
+	n := max(f.last, tried) + 1
+	for f.taken.ok {
+		p, number := cutTaken(f.taken.item.Key)
+		switch {
+		case p > of || (p == of && number > uint64(n)):
+			f.last = n
+			return n, nil
+		case p == of && number == uint64(n):
+			n++
+		}
+		f.taken.next()
+	}
+	f.last = n
+	return n, f.taken.err
+}
+
+// giveUp fails the units that got no name in all rounds.
+func (r *resolver) giveUp(ctx context.Context) error {
+	for it, err := range r.losers.Sorted(ctx) {
+		if err != nil {
+			return err
+		}
+		u, err := decode[unit](it.Value)
+		if err != nil {
+			return err
+		}
+		for i := range u.Rows {
+			if u.Rows[i].Moves() {
+				settle(&u.Rows[i], batch.Failed, batch.ReasonExists,
+					fmt.Sprintf("no free name was found with a number in %d rounds; put more into the template", Rounds))
+			}
+		}
+		if err := r.emit(ctx, &u); err != nil {
+			return err
+		}
+	}
+	return nil
+}

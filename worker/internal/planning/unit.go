@@ -1,0 +1,186 @@
+package planning
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/listing"
+	"github.com/reshelf/reshelf/shared/naming"
+)
+
+// unit is what moves together or not at all: one row, or those of a principal (the first) and its companions.
+type unit struct {
+	// Captured orders units: the wall clock of the capture time, or else the mtime, in one fixed form.
+	Captured string `json:"c"`
+	// Natural is the name that the template gives the principal.
+	Natural archive.Key `json:"n"`
+	// Number is the number in the principal's name that was proposed last, 0 for none.
+	Number int         `json:"i,omitempty"`
+	Rows   []batch.Row `json:"r"`
+}
+
+// id is unique, and orders units by capture time, then key.
+func (u *unit) id() string { return u.Captured + "\x00" + string(u.Rows[0].From) }
+
+// captured is Captured of a record.
+func captured(r batch.Record) string {
+	if r.Facts != nil && r.Facts.Capture.Wall != "" {
+		return strings.ReplaceAll(r.Facts.Capture.Wall, "\x00", "")
+	}
+	return r.ModTime().Format("2006-01-02T15:04:05.999999999")
+}
+
+// rename gives the principal a name, and each companion the one that follows from it.
+func (u *unit) rename(principal archive.Key) {
+	from := u.Rows[0].From
+	u.Rows[0].To = principal
+	for i := range u.Rows[1:] {
+		r := &u.Rows[i+1]
+		r.To = naming.CompanionName(from, principal, r.From)
+	}
+	for i := range u.Rows {
+		checkTarget(&u.Rows[i])
+	}
+	u.checkOneself()
+}
+
+// checkTarget settles rows whose new name is the old one, or none that an object may have.
+func checkTarget(r *batch.Row) {
+	r.Outcome, r.Reason, r.Message = "", "", ""
+	_, err := archive.ParseKey(string(r.To))
+	if err == nil {
+		err = naming.Check(r.To)
+	}
+	switch {
+	case err != nil:
+		settle(r, batch.Failed, batch.ReasonBadName, err.Error())
+		r.To = ""
+	case r.To == r.From:
+		settle(r, batch.Skipped, batch.ReasonUnchanged, "it has that name already")
+	default:
+		if library, ok := listing.ManagedLibrary(r.To); ok {
+			settle(r, batch.Skipped, batch.ReasonLibrary,
+				fmt.Sprintf("the name would put it into %s, which another program manages", archive.EscapeText(library)))
+		}
+	}
+}
+
+// checkOneself fails rows of one unit that want the same name: no number can tell them apart.
+func (u *unit) checkOneself() {
+	if len(u.Rows) == 1 {
+		return
+	}
+	first := map[string]int{}
+	for i := range u.Rows {
+		if !u.Rows[i].Moves() {
+			continue
+		}
+		folded := naming.Fold(u.Rows[i].To)
+		j, taken := first[folded]
+		if !taken {
+			first[folded] = i
+			continue
+		}
+		for _, k := range []int{i, j} {
+			settle(&u.Rows[k], batch.Failed, batch.ReasonSameTarget,
+				fmt.Sprintf("%s and %s belong together and would get the same name; rename one of them by hand",
+					u.Rows[j].From.Text(), u.Rows[i].From.Text()))
+		}
+	}
+}
+
+func settle(r *batch.Row, o batch.Outcome, reason batch.Reason, message string) {
+	r.Outcome, r.Reason, r.Message = o, reason, message
+}
+
+// moves reports whether any row is to be renamed.
+func (u *unit) moves() bool { return slices.ContainsFunc(u.Rows, batch.Row.Moves) }
+
+// allOrNone settles the rows that would move where another one cannot, for a reason that blocks.
+func allOrNone(rows []batch.Row, blocks func(batch.Reason) bool) {
+	culprit := slices.IndexFunc(rows, func(r batch.Row) bool { return !r.Moves() && blocks(r.Reason) })
+	if culprit < 0 {
+		return
+	}
+	message := fmt.Sprintf("it moves only together with %s, which cannot move: %s", rows[culprit].From.Text(), rows[culprit].Message)
+	for i := range rows {
+		if rows[i].Moves() {
+			settle(&rows[i], batch.Skipped, batch.ReasonGroup, message)
+		}
+	}
+}
+
+// stuck reports whether an object that does not move for that reason keeps its group where it is.
+func stuck(r batch.Reason) bool { return r != batch.ReasonUnchanged }
+
+// alwaysKept is the greatest number that a name keeps in any case. Names of cameras and telephones that look numbered
+// ("20240101_153000.jpg") have greater ones.
+const alwaysKept = 999
+
+// bearsNumber reports the number with which the unit bears its natural name already, as an earlier plan gave it.
+func (u *unit) bearsNumber() (int, bool) {
+	_, n, ok := cutNumber(u.Rows[0].From)
+	if !ok {
+		return 0, false
+	}
+	now := naming.Numbered(u.Natural, n)
+	if now != u.Rows[0].From {
+		return 0, false
+	}
+	for _, r := range u.Rows[1:] {
+		if naming.CompanionName(u.Rows[0].From, now, r.From) != r.From {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// keep settles all rows of a unit that keeps its numbered name.
+func (u *unit) keep() {
+	for i := range u.Rows {
+		u.Rows[i].To = ""
+		settle(&u.Rows[i], batch.Skipped, batch.ReasonUnchanged, "it has that name already, with a number")
+	}
+}
+
+// emit hands over the rows of a unit that is settled.
+func (p *planner) emit(ctx context.Context, u *unit) error {
+	allOrNone(u.Rows, stuck)
+	principal := string(u.Rows[0].From)
+	for _, r := range u.Rows {
+		if len(u.Rows) > 1 {
+			r.Group = u.Rows[0].From
+		}
+		if r.Moves() {
+			r.Numbered = u.Number > 0
+		}
+		if err := p.emitRow(ctx, principal, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) emitRow(ctx context.Context, principal string, r batch.Row) error {
+	if err := p.tick(ctx); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("row of %s: %w", r.From.Text(), err)
+	}
+	return p.rows.Add(ctx, []byte(principal+"\x00"+string(r.From)), raw)
+}
+
+func decode[T any](raw []byte) (T, error) {
+	var v T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, fmt.Errorf("read sorted %T: %w", v, err)
+	}
+	return v, nil
+}

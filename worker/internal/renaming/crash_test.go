@@ -1,0 +1,230 @@
+package renaming_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/shared/store/memstore"
+	"github.com/reshelf/reshelf/worker/internal/planning"
+)
+
+const idB = batch.ID("01arz3ndektsv4rrffq69g5faw")
+
+// process is what dies: after a number of operations on its stores none works any more. The last one may be carried out
+// without an answer.
+type process struct {
+	left    int
+	last    bool // carry the last one out
+	at      int  // the operation before which meanwhile is called
+	current int
+	between func()
+}
+
+func (p *process) around(do func() error) error {
+	if p.current++; p.current == p.at && p.between != nil {
+		p.between()
+	}
+	p.left--
+	if p.left > 0 {
+		return do()
+	}
+	if p.left == 0 && p.last {
+		_ = do() // nobody hears of it
+	}
+	return fmt.Errorf("the process is dead: %w", store.ErrUnavailable)
+}
+
+// mortal is a store as a process sees it.
+type mortal struct {
+	store.Store
+	process *process
+}
+
+func (m mortal) Create(ctx context.Context, key archive.Key, body io.Reader) error {
+	return m.process.around(func() error { return m.Store.Create(ctx, key, body) })
+}
+
+func (m mortal) Open(ctx context.Context, key archive.Key, offset, length int64, want archive.Identity) (c *store.Content, err error) {
+	err = m.process.around(func() error { c, err = m.Store.Open(ctx, key, offset, length, want); return err })
+	return c, err
+}
+
+func (m mortal) Stat(ctx context.Context, key archive.Key) (o archive.Object, err error) {
+	err = m.process.around(func() error { o, err = m.Store.Stat(ctx, key); return err })
+	return o, err
+}
+
+func (m mortal) Rename(ctx context.Context, req store.RenameRequest) error {
+	return m.process.around(func() error { return m.Store.Rename(ctx, req) })
+}
+
+func (m mortal) Sync(ctx context.Context, keys []archive.Key) error {
+	return m.process.around(func() error { return m.Store.Sync(ctx, keys) })
+}
+
+// drawWorld draws a plan of single objects and groups.
+func drawWorld(t *rapid.T, st store.Store) *world {
+	w := &world{archive: &hooked{Store: st}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA}}
+	check(t, st.Create(context.Background(), "another", strings.NewReader("another")))
+	for g := range rapid.IntRange(1, 4).Draw(t, "groups") {
+		size := rapid.IntRange(1, 3).Draw(t, "size")
+		for i := range size {
+			key := archive.Key(fmt.Sprintf("%d/%d", g, i))
+			check(t, st.Create(context.Background(), key, strings.NewReader("content of "+string(key))))
+			o, err := st.Stat(context.Background(), key)
+			check(t, err)
+			to := archive.Key(fmt.Sprintf("n/%d-%d", g, i))
+			r := batch.Row{N: int64(len(w.rows)), From: key, To: to, Want: o.Identity, OpID: fmt.Sprintf("op%s", key)}
+			if size > 1 {
+				r.Group = archive.Key(fmt.Sprintf("%d/0", g))
+			}
+			w.rows = append(w.rows, r)
+		}
+	}
+	w.seal(t)
+	return w
+}
+
+// suffer carries the segment out in executions that die, lapse, are overtaken and are cancelled, and at last in one that
+// is not. Meanwhile somebody else takes target names and gives them free.
+func (w *world) suffer(t *rapid.T, foreign map[archive.Key]string, label string) {
+	cancelledFrom := rapid.IntRange(0, 12).Draw(t, label+" cancelled from")
+	led := w.led
+	runs := rapid.IntRange(0, 4).Draw(t, label+" executions")
+	for i := range runs {
+		w.meddle(t, foreign, label)
+		p := &process{left: rapid.IntRange(1, 60).Draw(t, "operations"), last: rapid.Bool().Draw(t, "last")}
+		cancelled := i >= cancelledFrom
+		lapsesAt, calls, overtaken := rapid.IntRange(1, 30).Draw(t, "lapses at"), 0, false
+		p.at = rapid.IntRange(1, 60).Draw(t, "overtaken at")
+		p.between = func() {
+			overtaken = true
+			w.led = led
+			check(t, w.execute(claim{cancelled: rapid.Bool().Draw(t, "successor cancelled") || cancelled}))
+		}
+		hold := claim{cancelled: cancelled, held: func() error {
+			if calls++; overtaken || calls >= lapsesAt || p.left <= 0 {
+				return errLapsed
+			}
+			return nil
+		}}
+		w.led = ledger.New(mortal{led.Store(), p})
+		_ = w.executeOn(hold, mortal{w.archive.Store, p}) // whatever it says, only what is on the stores counts
+		w.led = led
+	}
+	w.meddle(t, foreign, label)
+	check(t, w.execute(claim{cancelled: runs >= cancelledFrom}))
+}
+
+func (w *world) meddle(t *rapid.T, foreign map[archive.Key]string, label string) {
+	if rapid.IntRange(0, 2).Draw(t, label+" meddle") > 0 || label == "undo" {
+		return
+	}
+	key := rapid.SampledFrom(w.rows).Draw(t, "row").To
+	if foreign[key] != "" {
+		check(t, w.archive.Delete(context.Background(), key, archive.Identity{}))
+		delete(foreign, key)
+		return
+	}
+	if w.archive.Store.Create(context.Background(), key, strings.NewReader("foreign")) == nil {
+		foreign[key] = "foreign"
+	}
+}
+
+// bubbled hides what a synctest bubble does not have.
+type bubbled struct{ testing.TB }
+
+func TestCrashes(t *testing.T) {
+	stores := map[string]func(t *rapid.T, dir string) store.Store{
+		"memory": func(*rapid.T, string) store.Store { return memstore.New(archive.Root{}) },
+		"files": func(t *rapid.T, dir string) store.Store {
+			sub, err := os.MkdirTemp(dir, "")
+			check(t, err)
+			// A ledger's store renames as an archive's does, and lets this test delete and create.
+			st, err := filestore.Open(sub, filestore.Options{Ledger: true})
+			check(t, err)
+			if !st.Properties().GuardedRename {
+				t.Skip("needs a file system with guarded renames")
+			}
+			return st
+		},
+	}
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				rapid.Check(bubbled{t}, func(t *rapid.T) {
+					st := open(t, dir)
+					defer st.Close()
+					w := drawWorld(t, st)
+					before := contents(t, st)
+					foreign := map[archive.Key]string{}
+					w.suffer(t, foreign, "rename")
+					w.checkWorld(t, foreign)
+					w.checkGroups(t)
+					w.undo(t, foreign)
+					maps.Copy(before, foreign)
+					if diff := cmp.Diff(before, contents(t, st)); diff != "" {
+						t.Errorf("archive after the undo (-want +got):\n%s", diff)
+					}
+				})
+			})
+		})
+	}
+}
+
+// checkGroups: of a group all objects were renamed, or none.
+func (w *world) checkGroups(t tester) {
+	t.Helper()
+	records := w.records(t)
+	for _, r := range w.rows {
+		if r.Group != "" && (records[r.From].To == "") != (records[r.Group].To == "") {
+			t.Errorf("%s is at %q, and %s of its group at %q", r.From, records[r.From].To, r.Group, records[r.Group].To)
+		}
+	}
+}
+
+// undo reverses what has moved.
+func (w *world) undo(t *rapid.T, foreign map[archive.Key]string) {
+	ctx := context.Background()
+	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil } // all processes are dead or done
+	b := batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA}
+	check(t, planning.Undo(ctx, claim{}, w.led, w.archive.Store, b, 1, over, func(string) {}))
+	p, _, err := w.led.Plan(ctx, idB)
+	check(t, err)
+	if len(p.Segments) == 0 {
+		return
+	}
+	u := &world{archive: w.archive, led: w.led, batch: b, plan: p}
+	u.rows, err = w.led.PlanRows(ctx, p, 0)
+	check(t, err)
+	u.suffer(t, foreign, "undo")
+	for k, r := range u.records(t) { // an undo that was cancelled
+		if r.Reason == batch.ReasonCancelled {
+			check(t, w.archive.Rename(ctx, store.RenameRequest{From: k, To: rowOf(u.rows, k).To, Want: r.Identity}))
+		}
+	}
+}
+
+func rowOf(rows []batch.Row, from archive.Key) batch.Row {
+	for _, r := range rows {
+		if r.From == from {
+			return r
+		}
+	}
+	return batch.Row{}
+}

@@ -1,0 +1,134 @@
+package renaming
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// together carries out rows that move together or not at all.
+func (m *mover) together(ctx context.Context, steps []*step) error {
+	places, err := m.survey(ctx, steps)
+	if err != nil {
+		return err
+	}
+	for i, s := range steps {
+		s.staysFor(places[i])
+	}
+	if culprit := firstThatStays(steps); culprit != nil {
+		return m.reverse(ctx, steps, places, culprit.because())
+	}
+	for i, s := range steps {
+		if err := m.move(ctx, s); err != nil {
+			return err
+		}
+		if s.record.Outcome != batch.Done {
+			return m.reverse(ctx, steps, places, s.because())
+		}
+		places[i] = atNew
+	}
+	return nil
+}
+
+// survey looks where the objects of a group are.
+func (m *mover) survey(ctx context.Context, steps []*step) ([]place, error) {
+	places := make([]place, len(steps))
+	for i, s := range steps {
+		var err error
+		if places[i], _, err = m.look(ctx, s.row); err != nil {
+			return nil, err
+		}
+	}
+	return places, nil
+}
+
+func firstThatStays(steps []*step) *step {
+	i := slices.IndexFunc(steps, func(s *step) bool { return s.record.Outcome != "" })
+	if i < 0 {
+		return nil
+	}
+	return steps[i]
+}
+
+// reason is why objects stay for the sake of their group.
+type reason struct {
+	code    batch.Reason
+	message string
+}
+
+// because is the reason for the others of the group to stay.
+func (s *step) because() reason {
+	return reason{batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which could not move: %s", s.row.From.Text(), s.record.Message)}
+}
+
+// reverse moves back what has moved of a group, the last first, and records that the group stays.
+func (m *mover) reverse(ctx context.Context, steps []*step, places []place, why reason) error {
+	for i, s := range slices.Backward(steps) {
+		switch {
+		case places[i] == atNew:
+			if err := m.moveBack(ctx, s, why); err != nil {
+				return err
+			}
+		case s.record.Outcome == "":
+			s.stays(batch.Skipped, why.code, why.message)
+		}
+	}
+	return nil
+}
+
+// moveBack moves an object back to its old name and records where it is in the end.
+func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
+	at, now, err := m.look(ctx, s.row)
+	if err != nil {
+		return err
+	}
+	if at != atNew {
+		s.stays(batch.Skipped, why.code, why.message)
+		s.staysFor(at)
+		return nil
+	}
+	m.touched = append(m.touched, s.row.From, s.row.To)
+	err = m.store(ctx, s, s.back(now, m.singleWriter))
+	var lapsed lapsedError
+	switch {
+	case err == nil:
+		s.stays(batch.Skipped, why.code, why.message)
+		return nil
+	case errors.As(err, &lapsed), ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
+		return err
+	}
+	at, now, lookErr := m.look(ctx, s.row)
+	switch {
+	case lookErr != nil:
+		return errors.Join(err, lookErr)
+	case at == atNew:
+		s.done(now)
+		s.record.Outcome, s.record.Reason = batch.Failed, batch.ReasonGroup
+		s.record.Message = fmt.Sprintf("%s; it had moved already and could not be moved back: %v", why.message, err)
+	default:
+		s.stays(batch.Skipped, why.code, why.message)
+		s.staysFor(at)
+	}
+	return nil
+}
+
+// findOut records what earlier executions did, for a batch that was cancelled. A group that is half moved is moved back.
+func (m *mover) findOut(ctx context.Context, steps []*step) error {
+	places, err := m.survey(ctx, steps)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(places, func(p place) bool { return p != atNew }) {
+		return m.reverse(ctx, steps, places, reason{batch.ReasonCancelled, "the batch was cancelled before it was renamed"})
+	}
+	for _, s := range steps {
+		if err := m.moved(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package renaming
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// move carries out one row.
+func (m *mover) move(ctx context.Context, s *step) error {
+	err := m.store(ctx, s, s.request(m.singleWriter))
+	if lapsed := (lapsedError{}); errors.As(err, &lapsed) {
+		return err
+	}
+	if err != nil {
+		return m.failed(ctx, s, err)
+	}
+	return m.moved(ctx, s)
+}
+
+// moved records that the object is at its new name.
+func (m *mover) moved(ctx context.Context, s *step) error {
+	m.touched = append(m.touched, s.row.From, s.row.To)
+	if m.keepsMTime {
+		s.done(archive.Identity{})
+		return nil
+	}
+	o, err := m.archive.Stat(ctx, s.row.To)
+	if err != nil {
+		return err
+	}
+	s.done(o.Identity)
+	return nil
+}
+
+func (s *step) request(singleWriter bool) store.RenameRequest {
+	return store.RenameRequest{From: s.row.From, To: s.row.To, Want: s.row.Want, OpID: s.row.OpID, AssumeSingleWriter: singleWriter}
+}
+
+// back is the request that reverses the row; now is the identity that the object has at its new name.
+func (s *step) back(now archive.Identity, singleWriter bool) store.RenameRequest {
+	return store.RenameRequest{From: s.row.To, To: s.row.From, Want: now, OpID: s.row.OpID + "-back", AssumeSingleWriter: singleWriter}
+}
+
+// lapsedError: the claim is not held for certain any more.
+type lapsedError struct{ err error }
+
+func (e lapsedError) Error() string { return e.err.Error() }
+func (e lapsedError) Unwrap() error { return e.err }
+
+// store makes one move under the claim. Nothing is moved unless the claim is held right before; if it is not held any
+// more right after, the object is moved to where the successor's part says.
+func (m *mover) store(ctx context.Context, s *step, req store.RenameRequest) error {
+	if err := m.hold.Held(); err != nil {
+		return lapsedError{err}
+	}
+	moveErr := m.archive.Rename(ctx, req)
+	if err := m.hold.Held(); err != nil {
+		return lapsedError{errors.Join(err, m.comply(ctx, s))}
+	}
+	return moveErr
+}
+
+// How long, and how often, a lapsed execution looks for its successor's part. Undos wait for the execution meanwhile.
+const (
+	complyWithin = 20 * time.Second
+	complyEvery  = 500 * time.Millisecond
+)
+
+// comply brings the object of a row to where the part of the segment says it is. If nobody has settled the segment in
+// time, whoever does looks at the world after this execution.
+func (m *mover) comply(ctx context.Context, s *step) error {
+	settled, ok, err := m.settled(ctx, s.row.From)
+	if !ok || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
+	defer cancel()
+	at, now, err := m.look(ctx, s.row)
+	if err != nil {
+		return err
+	}
+	switch {
+	case settled.To == "" && at == atNew:
+		err = m.archive.Rename(ctx, s.back(now, m.singleWriter))
+	case settled.To != "" && at == atOld:
+		err = m.archive.Rename(ctx, s.request(m.singleWriter))
+	default:
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the claim lapsed during a move, and the object could not be put where the records say: %w", err)
+	}
+	return m.archive.Sync(ctx, []archive.Key{s.row.From, s.row.To})
+}
+
+// settled waits for the part of the segment and returns the record of an object; false if there is no part in time.
+func (m *mover) settled(ctx context.Context, key archive.Key) (batch.Record, bool, error) {
+	deadline := time.NewTimer(complyWithin)
+	defer deadline.Stop()
+	again := time.NewTicker(complyEvery)
+	defer again.Stop()
+	for {
+		r, err := m.recorded(context.WithoutCancel(ctx), key)
+		if !errors.Is(err, store.ErrNotExist) {
+			return r, err == nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return batch.Record{}, false, nil
+		case <-deadline.C:
+			return batch.Record{}, false, nil
+		case <-again.C:
+		}
+	}
+}
+
+func (m *mover) recorded(ctx context.Context, key archive.Key) (batch.Record, error) {
+	for r, err := range m.led.Part(ctx, m.ref) {
+		if err != nil || r.Key == key {
+			return r, err
+		}
+	}
+	return batch.Record{}, fmt.Errorf("segment %s has no record of %s: %w", m.ref, key.Text(), ledger.ErrCorrupt)
+}

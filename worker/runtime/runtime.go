@@ -1,0 +1,303 @@
+// Package runtime assembles a worker: the same parts serve a process of the fleet and the one process on a laptop.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/flow"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/queue"
+	"github.com/reshelf/reshelf/shared/service"
+	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
+	"github.com/reshelf/reshelf/shared/telemetry"
+	"github.com/reshelf/reshelf/worker/internal/dispatch"
+	"github.com/reshelf/reshelf/worker/internal/exiftool"
+	"github.com/reshelf/reshelf/worker/internal/inspecting"
+)
+
+// Options configure a worker.
+type Options struct {
+	// ID names the worker; default host name, PID and a random part.
+	ID string
+	// Redis and Ledger are the caller's and must outlive the worker. Prefix is that of queues and keys.
+	Redis  redis.UniversalClient
+	Prefix string
+	Ledger *ledger.Ledger
+	// Pools that the worker serves; default "default".
+	Pools []string
+	// Roots are the archives that it may touch, with all below them. Required: nothing outside of them is touched.
+	Roots []archive.Root
+	// Slots are how many segments it works on at once; default the number of CPUs.
+	Slots int
+	// Poll is how long an idle worker waits before it asks Redis again; default 250 ms.
+	Poll time.Duration
+	// Strict serves a lower priority only when all higher ones are empty.
+	Strict bool
+	// ExifTool is the program; default "exiftool" from PATH.
+	ExifTool string
+	// Scratch is an existing folder for temporary files; default the system's.
+	Scratch string
+	// Grace is how long segments in hand may run on when the worker stops, before they are given back; default none.
+	Grace time.Duration
+	// Version of the program, for the registry.
+	Version string
+	// Health, if set, is shown in the registry: each check by name with its error, "" if well.
+	Health func() map[string]string
+	Log    *slog.Logger
+}
+
+// Worker takes tasks and does them. Run its Parts with the service package.
+type Worker struct {
+	options    Options
+	flow       *flow.Flow
+	claims     *flow.Claims
+	reconciler *flow.Reconciler
+	consumer   *queue.Consumer
+	pool       *exiftool.Pool
+	self       ledger.Process
+	started    time.Time
+	owned      owned
+}
+
+// New builds a worker and starts nothing.
+func New(o Options) (*Worker, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{options: o}
+	if w.self, err = flow.Self(o.ID); err != nil {
+		return nil, err
+	}
+	live, err := ledger.NewLive(o.Redis, o.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	queues := queue.NewQueues(o.Redis, o.Prefix)
+	w.flow = flow.New(o.Ledger, live, carrier{queue.NewProducer(o.Redis, o.Prefix), queues}, o.Log)
+	w.claims = flow.NewClaims(live, o.ID, o.Log)
+	w.reconciler = flow.NewReconciler(w.flow, o.ID, o.Log, sweep(queues, o.Log))
+	w.pool, err = exiftool.NewPool(exiftool.Options{Processes: o.Slots, Binary: o.ExifTool, Scratch: o.Scratch, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	d := dispatch.New(dispatch.Options{
+		Flow: w.flow, Claims: w.claims, Open: openArchive, Reaches: w.reaches, Log: o.Log,
+		Steps: steps{flow: w.flow, inspector: inspecting.New(w.pool, inspecting.Options{}), self: w.self, exiftool: o.ExifTool, slots: o.Slots, log: o.Log}.all(),
+	})
+	w.consumer, err = queue.NewConsumer(o.Redis, queue.ConsumerOptions{
+		Prefix: o.Prefix, Pools: o.Pools, Slots: o.Slots, Strict: o.Strict, Poll: o.Poll, Grace: o.Grace, Log: o.Log,
+	}, d.Handle)
+	return w, err
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Redis == nil || o.Ledger == nil || len(o.Roots) == 0 {
+		return o, errors.New("a worker needs Redis, a ledger and at least one root that it may touch")
+	}
+	if o.ID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return o, fmt.Errorf("host name: %w", err)
+		}
+		o.ID = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), uuid.NewString()[:8])
+	}
+	if o.Prefix == "" {
+		o.Prefix = "reshelf"
+	}
+	if len(o.Pools) == 0 {
+		o.Pools = []string{"default"}
+	}
+	if o.Slots < 1 {
+		o.Slots = goruntime.GOMAXPROCS(0)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// carrier is the flow's queue.
+type carrier struct {
+	*queue.Producer
+	queues *queue.Queues
+}
+
+func (c carrier) Waiting(ctx context.Context, pool string, p batch.Priority, t batch.Task) (bool, error) {
+	return c.queues.Waiting(ctx, pool, p, t)
+}
+
+// NewFlow returns a flow for programs that submit and decide but do no work.
+func NewFlow(client redis.UniversalClient, prefix string, led *ledger.Ledger, log *slog.Logger) (*flow.Flow, error) {
+	live, err := ledger.NewLive(client, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return flow.New(led, live, carrier{queue.NewProducer(client, prefix), queue.NewQueues(client, prefix)}, log), nil
+}
+
+func sweep(queues *queue.Queues, log *slog.Logger) func(context.Context) error {
+	return func(ctx context.Context) error {
+		swept, err := queues.Sweep(ctx)
+		if err == nil && swept != (queue.Swept{}) {
+			log.InfoContext(ctx, "queues swept", "swept", swept)
+		}
+		return err
+	}
+}
+
+func openArchive(ctx context.Context, root archive.Root) (store.Store, error) {
+	return storeurl.Open(ctx, root, storeurl.Options{})
+}
+
+func (w *Worker) reaches(root archive.Root) bool {
+	return ledger.Worker{Roots: w.options.Roots}.Reaches(root)
+}
+
+// Flow is the worker's flow.
+func (w *Worker) Flow() *flow.Flow { return w.flow }
+
+// ID is the worker's id in the registry.
+func (w *Worker) ID() string { return w.options.ID }
+
+// Checks are the worker's parts that can be unwell, for its health.
+func (w *Worker) Checks() []telemetry.Check {
+	ledgerWorks := func(ctx context.Context) error {
+		_, err := w.options.Ledger.Store().Stat(ctx, "batches/none")
+		if errors.Is(err, store.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return []telemetry.Check{
+		{Name: "redis", Probe: func(ctx context.Context) error { return w.options.Redis.Ping(ctx).Err() }},
+		{Name: "ledger", Probe: ledgerWorks},
+		{Name: "exiftool", Probe: w.pool.Check},
+	}
+}
+
+// Parts are the worker's parts in the order in which they start; they stop in reverse: no more tasks, segments in hand
+// finished or given back, then the signs of life, the registry, and ExifTool last.
+func (w *Worker) Parts() []service.Part {
+	return []service.Part{
+		{Name: "exiftool", Stop: w.pool.Close, StopWithin: 5 * time.Second},
+		{Name: "registry", Start: w.startRegistry, Stop: w.stopRegistry, StopWithin: 2 * time.Second},
+		{Name: "claims", Start: w.startClaims, Stop: w.owned.stop("claims"), StopWithin: 2 * time.Second},
+		{Name: "reconciler", Start: w.startReconciler, Stop: w.owned.stop("reconciler"), StopWithin: 3 * time.Second},
+		{Name: "tasks", Start: w.consumer.Start, Stop: w.consumer.Stop, StopWithin: 15 * time.Second},
+	}
+}
+
+func (w *Worker) startRegistry(ctx context.Context) error {
+	w.started = time.Now().UTC()
+	if err := w.register(ctx); err != nil {
+		return err
+	}
+	w.owned.start(ctx, "registry", func(ctx context.Context) {
+		every(ctx, time.Second, func(ctx context.Context) {
+			if err := w.register(ctx); err != nil && ctx.Err() == nil {
+				w.options.Log.WarnContext(ctx, "register", "error", err)
+			}
+		})
+	})
+	return nil
+}
+
+func (w *Worker) stopRegistry(ctx context.Context) error {
+	return errors.Join(w.owned.stop("registry")(ctx), w.flow.Live().Deregister(ctx, w.options.ID))
+}
+
+func (w *Worker) register(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var health map[string]string
+	if w.options.Health != nil {
+		health = w.options.Health()
+	}
+	return w.flow.Live().Register(ctx, ledger.Worker{
+		ID: w.options.ID, Process: w.self, Pools: w.options.Pools, Roots: w.options.Roots, Slots: w.options.Slots,
+		Busy: w.claims.Busy(), Version: w.options.Version, Started: w.started, Health: health,
+	})
+}
+
+func (w *Worker) startClaims(ctx context.Context) error {
+	w.owned.start(ctx, "claims", w.claims.Run)
+	return nil
+}
+
+func (w *Worker) startReconciler(ctx context.Context) error {
+	w.owned.start(ctx, "reconciler", w.reconciler.Run)
+	return nil
+}
+
+// every calls do each d until ctx is done.
+func every(ctx context.Context, d time.Duration, do func(context.Context)) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			do(ctx)
+		}
+	}
+}
+
+// owned are goroutines by name, each stopped by its own part.
+type owned struct {
+	mu      sync.Mutex
+	running map[string]goroutine
+}
+
+type goroutine struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// start runs do until it is stopped; the end of ctx does not end it, since parts stop in order.
+func (o *owned) start(ctx context.Context, name string, do func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	g := goroutine{cancel, make(chan struct{})}
+	go func() {
+		defer close(g.done)
+		do(ctx)
+	}()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.running == nil {
+		o.running = map[string]goroutine{}
+	}
+	o.running[name] = g
+}
+
+func (o *owned) stop(name string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		o.mu.Lock()
+		g, ok := o.running[name]
+		o.mu.Unlock()
+		if !ok {
+			return nil
+		}
+		g.cancel()
+		select {
+		case <-g.done:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", name, ctx.Err())
+		}
+	}
+}
