@@ -36,6 +36,8 @@ func environment(args []string, stdin io.Reader, stdout, stderr io.Writer) comma
 		JoinMachine:   joinMachine,
 		InUse:         standalone.InUse,
 		OpenFleet:     openFleet,
+		Preview:       runtime.Preview,
+		Doctor:        doctor,
 	}
 }
 
@@ -108,4 +110,12 @@ func openFleet(ctx context.Context, o command.FleetOptions) (command.Installatio
 		return command.Installation{}, errors.Join(err, closeAll())
 	}
 	return command.Installation{Flow: f, Warnings: warnings, Close: closeAll}, nil
+}
+
+func doctor(ctx context.Context, program string, root archive.Root) []command.Finding {
+	var out []command.Finding
+	for _, f := range runtime.Doctor(ctx, program, root) {
+		out = append(out, command.Finding(f))
+	}
+	return out
 }

@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/reshelf/reshelf/producer/internal/command"
+	"github.com/reshelf/reshelf/shared/queue"
 	"github.com/reshelf/reshelf/worker/runtime"
 )
 
@@ -19,6 +21,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // from here on a second signal ends the process at once
+	queue.LogDriver(slog.New(slog.DiscardHandler)) // what matters of it, commands say themselves
+	context.AfterFunc(ctx, stop)                   // from here on a second signal ends the process at once
 	return command.Run(ctx, environment(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -19,8 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/queue"
@@ -190,7 +188,7 @@ func unwell(checks []telemetry.CheckStatus) map[string]string {
 }
 
 // connect opens Redis and the ledger, and refuses a ledger inside of an archive.
-func connect(ctx context.Context, s settings, getenv func(string) string, log *slog.Logger) (redis.UniversalClient, *ledger.Ledger, func() error, error) {
+func connect(ctx context.Context, s settings, getenv func(string) string, log *slog.Logger) (queue.Client, *ledger.Ledger, func() error, error) {
 	for _, r := range s.roots {
 		if r.Contains(s.ledger) && r.Path() != "/" {
 			return nil, nil, nil, fmt.Errorf("the ledger %s lies inside the archive %s; put it elsewhere", s.ledger, r)

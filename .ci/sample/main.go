@@ -56,7 +56,7 @@ func draw(dir string) error {
 	rows := [][]string{{"SourceFile", "Make", "Model", "DateTimeOriginal", "OffsetTimeOriginal", "SubSecTimeOriginal", "Artist"}}
 	at := time.Date(2024, 5, 1, 9, 0, 0, 0, time.UTC)
 	for i := range pictures {
-		c := cameras()[i%4]
+		c := cameras()[i/7%4]
 		if i%7 > 2 {
 			at = at.Add(time.Duration(i%11*i%97+1) * time.Minute * 13)
 		}
@@ -127,13 +127,13 @@ func finish(dir string) error {
 	}
 	var errs []error
 	for i := 0; i < pictures; i += 20 {
-		c := cameras()[i%4]
+		c := cameras()[i/7%4]
 		base := fmt.Sprintf("%s/IMG_%04d", c.folder, i)
 		errs = append(errs, write(base+".xmp", `<x:xmpmeta xmlns:x="adobe:ns:meta/"/>`))
 		errs = append(errs, duplicate(filepath.Join(dir, base+".JPG"), filepath.Join(dir, "copies", fmt.Sprintf("copy of %d.JPG", i))))
 	}
 	errs = append(errs,
-		write("broken.jpg", "\xff\xd8\xff\xe1\x00\x10 this is not a picture"),
+		write("broken.jpg", "this is not a picture"),
 		write("empty.jpg", ""),
 		write("odd/new\nline.txt", "a name of two lines"),
 		write("odd/caf\xe9.txt", "a name that is not UTF-8"),

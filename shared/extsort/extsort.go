@@ -27,7 +27,7 @@ const MaxRecord = 16 << 20
 
 // Defaults of Options.
 const (
-	DefaultMemory = 64 << 20
+	DefaultMemory = 16 << 20
 	DefaultFanIn  = 32
 )
 
@@ -168,7 +168,7 @@ func (s *Sorter) spill(ctx context.Context) error {
 		return err
 	}
 	clear(s.held)
-	s.held, s.bytes = s.held[:0], 0
+	s.held, s.bytes = s.held[:0], s.bytes
 	return nil
 }
 

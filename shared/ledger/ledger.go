@@ -4,6 +4,7 @@
 // Layout of the store, one folder for each batch:
 //
 //	batches/<id>/batch.json                                    the submission; never changes
+//	batches/<id>/manifest/…                                    the objects to take, where they are named (see package listing)
 //	batches/<id>/events/<n>.json                               decisions and state changes; created if absent
 //	batches/<id>/segments/<step>/<generation>/<n>              what one task does; created if absent
 //	batches/<id>/segments/<step>/<generation>/sealed.json      how many there are
@@ -72,6 +73,9 @@ func (l *Ledger) Batch(ctx context.Context, id batch.ID) (batch.Batch, error) {
 	}
 	if err := l.readJSON(ctx, Key(id, "batch.json"), &b); err != nil {
 		return b, err
+	}
+	if b.ID != id {
+		return b, fmt.Errorf("batch %s says it is batch %q: %w", id, b.ID, ErrCorrupt)
 	}
 	return b, b.Validate()
 }
@@ -169,6 +173,9 @@ func (l *Ledger) Sealed(ctx context.Context, id batch.ID, step batch.Step, gener
 	err := l.readJSON(ctx, Key(id, "segments", string(step), number(generation), "sealed.json"), &s)
 	if errors.Is(err, store.ErrNotExist) {
 		return 0, false, nil
+	}
+	if err == nil && s.V != batch.Version {
+		err = fmt.Errorf("batch %s: step %s is sealed in version %d; this program knows %d: %w", id, step, s.V, batch.Version, ErrCorrupt)
 	}
 	return s.Total, err == nil, err
 }
@@ -284,12 +291,15 @@ func (l *Ledger) BeginExecution(ctx context.Context, e Execution) error {
 
 // EndExecution says that e's process will move nothing more under it. It may be repeated.
 func (l *Ledger) EndExecution(ctx context.Context, e Execution) error {
-	err := l.store.Create(ctx, executionKey(e, ".ended"), bytes.NewReader(nil))
+	err := l.store.Create(ctx, executionKey(e, endedSuffix), bytes.NewReader(nil))
 	if errors.Is(err, store.ErrExist) {
 		return nil
 	}
 	return err
 }
+
+// endedSuffix sorts right after the key of the execution that it ends.
+const endedSuffix = ".ended"
 
 func executionKey(e Execution, suffix string) archive.Key {
 	return Key(e.Batch, "executions", string(e.Step), number(e.Generation), number(e.Segment), epochText(e.Epoch)+suffix)
@@ -312,8 +322,10 @@ func (l *Ledger) Executions(ctx context.Context, id batch.ID) iter.Seq2[Executio
 				yield(Execution{}, err)
 				return
 			}
-			if string(entry.Key) == string(open)+".ended" {
-				open = ""
+			if begun, ended := strings.CutSuffix(string(entry.Key), endedSuffix); ended {
+				if begun == string(open) {
+					open = ""
+				} // else it was ended without having begun, and moved nothing
 				continue
 			}
 			if !report() {
@@ -325,7 +337,7 @@ func (l *Ledger) Executions(ctx context.Context, id batch.ID) iter.Seq2[Executio
 	}
 }
 
-// Folders lists the names directly below a folder of a batch; for few entries.
+// names yields what follows prefix in the keys that begin with it, in ascending order.
 func (l *Ledger) names(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for e, err := range l.store.List(ctx, store.ListOptions{Prefix: prefix}) {

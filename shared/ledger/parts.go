@@ -171,7 +171,6 @@ func (l *Ledger) Partial(ctx context.Context, ref batch.Ref) (map[archive.Key]ba
 func (l *Ledger) records(ctx context.Context, key archive.Key, ref batch.Ref) iter.Seq2[batch.Record, error] {
 	return func(yield func(batch.Record, error) bool) {
 		var n int64
-		stop := errors.New("stopped")
 		h, err := l.scan(ctx, key, ref, func(dec *json.Decoder) error {
 			var r batch.Record
 			if err := dec.Decode(&r); err != nil {
@@ -179,14 +178,14 @@ func (l *Ledger) records(ctx context.Context, key archive.Key, ref batch.Ref) it
 			}
 			n++
 			if !yield(r, nil) {
-				return stop
+				return errStopped
 			}
 			return nil
 		})
 		if err == nil && n != h.Objects {
 			err = fmt.Errorf("%s: %d records, its header says %d: %w", key, n, h.Objects, ErrCorrupt)
 		}
-		if err != nil && !errors.Is(err, stop) {
+		if err != nil && !errors.Is(err, errStopped) {
 			yield(batch.Record{}, err)
 		}
 	}
@@ -199,7 +198,8 @@ func (l *Ledger) scan(ctx context.Context, key archive.Key, ref batch.Ref, each 
 		return Header{}, err
 	}
 	defer c.Close()
-	br := bufio.NewReaderSize(c, maxHeader)
+	source := &sourceReader{r: c}
+	br := bufio.NewReaderSize(source, maxHeader)
 	h, err := parseHeader(br, key, ref)
 	if err != nil {
 		return h, err
@@ -215,18 +215,42 @@ func (l *Ledger) scan(ctx context.Context, key archive.Key, ref batch.Ref, each 
 			return h, err
 		}
 		err := each(dec)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return h, nil
-		}
-		if err != nil {
-			return h, fmt.Errorf("%s: %w", key, err)
+		case errors.Is(err, errStopped):
+			return h, err
+		case err != nil && source.err != nil:
+			return h, fmt.Errorf("read %s: %w", key, source.err)
+		case err != nil:
+			return h, fmt.Errorf("%s: %w: %w", key, ErrCorrupt, err)
 		}
 	}
+}
+
+// errStopped: the caller wants no more lines.
+var errStopped = errors.New("stopped")
+
+// sourceReader remembers the error of a store, so that a fault of the store is not taken for damage.
+type sourceReader struct {
+	r   io.Reader
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
 }
 
 func parseHeader(br *bufio.Reader, key archive.Key, ref batch.Ref) (Header, error) {
 	var h Header
 	line, err := br.ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return h, fmt.Errorf("read %s: %w", key, err)
+	}
 	if err == nil {
 		err = json.Unmarshal(line, &h)
 	}
@@ -294,7 +318,7 @@ func (l *Ledger) CreatePart(ctx context.Context, w *PartWriter) (h Header, ours 
 	return h, err == nil, err
 }
 
-// SavePartial stores what an interrupted execution has finished so far.
+// SavePartial stores what an interrupted execution has finished so far: store.ErrExist if that epoch has saved before.
 func (l *Ledger) SavePartial(ctx context.Context, w *PartWriter) error {
 	if w.counts.Objects() == 0 {
 		return nil

@@ -127,7 +127,7 @@ const maxPruned = 4096
 
 func (p *prunedDirs) add(dir archive.Key) {
 	dir += "/"
-	if false {
+	if dir <= p.after {
 		return
 	}
 	p.mu.Lock()

@@ -146,7 +146,9 @@ func (w *spooler) seal(ctx context.Context) (int64, error) {
 	return there.Keys, err
 }
 
-func shardKey(id batch.ID, s shard) archive.Key { return ledger.Key(id, "manifest", "shards", s.SHA256) }
+func shardKey(id batch.ID, s shard) archive.Key {
+	return ledger.Key(id, "manifest", "shards", s.SHA256)
+}
 
 func sealedKey(id batch.ID) archive.Key { return ledger.Key(id, "manifest", "sealed.json") }
 

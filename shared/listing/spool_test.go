@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,6 +140,58 @@ func TestListManifestFaults(t *testing.T) {
 	}
 }
 
+// crowd lets nobody through Stat before limit calls are waiting there.
+type crowd struct {
+	store.Store
+	limit int
+
+	mu      sync.Mutex
+	arrived int           // since the last group was let through
+	waiting chan struct{} // closed when a group is let through
+	flying  int
+	most    int
+}
+
+func (c *crowd) Stat(ctx context.Context, key archive.Key) (archive.Object, error) {
+	c.mu.Lock()
+	c.arrived++
+	c.flying++
+	c.most = max(c.most, c.flying)
+	gate := c.waiting
+	if c.arrived == c.limit {
+		c.arrived, c.waiting = 0, make(chan struct{})
+		close(gate)
+	}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flying--
+	}()
+	select {
+	case <-gate:
+	case <-time.After(30 * time.Second):
+		return archive.Object{}, fmt.Errorf("fewer than %d at once: %w", c.limit, store.ErrUnavailable)
+	}
+	return c.Store.Stat(ctx, key)
+}
+
+func TestListManifestLooksUpManyAtOnce(t *testing.T) {
+	keys := numbered(32*4, "%03d")
+	st := &crowd{Store: newArchive(t, keys...), limit: 32, waiting: make(chan struct{})}
+	led, b := newLedger(t), newBatch(t, manifestBatch)
+	spool(t, led, b, keys...)
+	if _, _, err := list(t, led, st, b, listing.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := keysOf(segments(t, led, b.ID)); !slices.Equal(got, keys) {
+		t.Errorf("keys = %q, want %q", got, keys)
+	}
+	if st.most != 32 {
+		t.Errorf("%d at once, want 32", st.most)
+	}
+}
+
 func TestListersOfManifest(t *testing.T) {
 	b := newBatch(t, manifestBatch)
 	st := newArchive(t, photos()...)
@@ -173,7 +227,7 @@ func (c *counting) Create(ctx context.Context, key archive.Key, body io.Reader) 
 
 func TestSpool(t *testing.T) {
 	// More than two shards.
-	keys := numbered(5000, strings.Repeat("long/", 500)+"%06d\xff.jpg")
+	keys := numbered(5000, strings.Repeat("long-", 500)+"%06d\xff.jpg")
 	shuffled := slices.Clone(keys)
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(keys), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	shuffled = append(shuffled, keys[:10]...)

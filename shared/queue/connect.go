@@ -26,6 +26,9 @@ const (
 	syncTimeout = 5 * time.Second
 )
 
+// Client is a connection to Redis for everything in this process that talks to it.
+type Client = redis.UniversalClient
+
 // Connect returns a client of the Redis at a, for everything in this process that talks to it: queues and live state.
 // It checks that Redis answers, is of version 6.2 or newer and has the eviction policy noeviction (anything else would
 // throw tasks and claims away); otherwise it wraps [ErrServer]. What cannot be read, which managed services often

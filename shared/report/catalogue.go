@@ -177,7 +177,7 @@ func (row *CatalogueRow) bytes() int64 {
 }
 
 // DefaultRowGroup is the default of CatalogueOptions.RowGroup.
-const DefaultRowGroup = 64 << 20
+const DefaultRowGroup = 16 << 20
 
 // CatalogueOptions of a CatalogueWriter; the zero value works.
 type CatalogueOptions struct {

@@ -63,7 +63,7 @@ func (w *SumWriter) Add(r batch.Record) error {
 	return nil
 }
 
-// Rows is the number of lines written, Without that of the records that had no digest to write.
+// Rows is the number of lines written.
 func (w *SumWriter) Rows() int64 { return w.rows }
 
 // Without is the number of records that had no digest to write.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -80,14 +81,32 @@ func (f *fleet) ctx() context.Context { return f.t.Context() }
 // process is a child in a process group of its own.
 type process struct {
 	cmd  *exec.Cmd
-	out  *bytes.Buffer
+	out  *output
 	done chan struct{} // closed when it has ended
 	err  error
 }
 
+// output collects what a process prints; it may be read meanwhile.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
 func (f *fleet) spawn(name string, args ...string) *process {
 	f.t.Helper()
-	p := &process{cmd: exec.Command(name, args...), out: &bytes.Buffer{}, done: make(chan struct{})}
+	p := &process{cmd: exec.Command(name, args...), out: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.Env = append(os.Environ(), "TMPDIR="+f.scratch)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -97,6 +116,16 @@ func (f *fleet) spawn(name string, args ...string) *process {
 		close(p.done)
 	}()
 	return p
+}
+
+// alive fails the test if the process has ended.
+func (p *process) alive(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.done:
+		t.Fatalf("%s ended: %v\n%s", p.cmd, p.err, p.out)
+	default:
+	}
 }
 
 // start starts a worker and waits until it is registered.
@@ -112,11 +141,7 @@ func (f *fleet) start(id string) {
 				return true
 			}
 		}
-		select {
-		case <-f.workers[id].done:
-			f.t.Fatalf("worker %s ended: %v\n%s", id, f.workers[id].err, f.workers[id].out)
-		default:
-		}
+		f.workers[id].alive(f.t)
 		return false
 	})
 }

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 const (
 	files    = 2000
-	template = "{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}{ext}"
+	template = "{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}_{sha256:4}{ext}"
 )
 
 // TestKilledInEveryStep renames an archive while a worker is killed in each step and the command is killed while it
@@ -62,8 +62,8 @@ func TestKilledInEveryStep(t *testing.T) {
 	}
 
 	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", "file://"+f.ledger, "rename", f.archive, template,
-		"--on-conflict", "number", "--yes", "--digests", "sha256,crc32")
-	f.wait(20*time.Second, "the batch", func() bool { return f.newest() != "" })
+		"--on-conflict", "number", "--yes")
+	f.wait(20*time.Second, "the batch", func() bool { command.alive(t); return f.newest() != "" })
 	id := f.newest()
 	f.must(command.cmd.Process.Kill()) // the batch goes on without the command
 	<-command.done

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -33,7 +32,7 @@ type Options struct {
 	// ID names the worker; default host name, PID and a random part.
 	ID string
 	// Redis and Ledger are the caller's and must outlive the worker. Prefix is that of queues and keys.
-	Redis  redis.UniversalClient
+	Redis  queue.Client
 	Prefix string
 	Ledger *ledger.Ledger
 	// Pools that the worker serves; default "default".
@@ -141,7 +140,7 @@ func (c carrier) Waiting(ctx context.Context, pool string, p batch.Priority, t b
 }
 
 // NewFlow returns a flow for programs that submit and decide but do no work.
-func NewFlow(client redis.UniversalClient, prefix string, led *ledger.Ledger, log *slog.Logger) (*flow.Flow, error) {
+func NewFlow(client queue.Client, prefix string, led *ledger.Ledger, log *slog.Logger) (*flow.Flow, error) {
 	live, err := ledger.NewLive(client, prefix)
 	if err != nil {
 		return nil, err

@@ -54,11 +54,14 @@ type Display struct {
 	options Options
 	meter   meter
 	phase   string
-	printed time.Time
+	next    time.Time // line
 
 	mu   sync.Mutex
 	bars bars
 }
+
+// firstLine is the time until the first line of a phase: what is shorter needs none.
+const firstLine = time.Second
 
 // New returns a display on out that shows nothing yet.
 func New(out io.Writer, options Options) *Display {
@@ -84,8 +87,11 @@ func (d *Display) Show(s State) {
 		d.draw(v)
 		return
 	}
-	if changed || now.Sub(d.printed) >= d.options.Every {
-		d.printed = now
+	if changed {
+		d.next = now.Add(min(firstLine, d.options.Every))
+	}
+	if !now.Before(d.next) {
+		d.next = now.Add(d.options.Every)
 		_, _ = io.WriteString(d, v.line+"\n")
 	}
 }
@@ -142,7 +148,7 @@ func view(s State, m meter) shown {
 	count, size := counted(s.Objects, humanize.Comma, " objects"), ""
 	perSecond, bytesPerSecond := "", ""
 	if objects > 0 {
-		perSecond = humanize.CommafWithDigits(roundRate(objects), 1) + " objects/s"
+		perSecond = rate(objects) + " objects/s"
 	}
 	if s.Bytes.done() > 0 || s.Bytes.Total > 0 || s.Bytes.AtLeast > 0 {
 		size = counted(s.Bytes, ibytes, "")
@@ -175,11 +181,11 @@ func percent(a Amount) string {
 
 func ibytes(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 
-func roundRate(r float64) float64 {
-	if r >= 10 {
-		return float64(int64(r + 0.5))
+func rate(r float64) string {
+	if r < 10 {
+		return fmt.Sprintf("%.1f", r)
 	}
-	return r
+	return humanize.Comma(int64(r + 0.5))
 }
 
 func join(sep string, parts ...string) string {
@@ -194,9 +200,10 @@ func join(sep string, parts ...string) string {
 
 // duration is d as people read it, with two units at most: "3m20s", "2h05m", "4d3h".
 func duration(d time.Duration) string {
+	d = d.Round(time.Second)
 	switch {
 	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()+0.5))
+		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < time.Hour:
 		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
 	case d < 48*time.Hour:

@@ -32,6 +32,8 @@ func TestLines(t *testing.T) {
 		listing := state(0, 0, -1)
 		listing.Objects.AtLeast, listing.Note = 500, "listing"
 		d.Show(listing)
+		time.Sleep(time.Second)
+		d.Show(listing)
 		for i := range int64(110) { // 10 objects a second for 11 s
 			time.Sleep(100 * time.Millisecond)
 			s := state(i, 1, 1000)
@@ -39,12 +41,16 @@ func TestLines(t *testing.T) {
 			d.Show(s)
 		}
 		fmt.Fprintln(d, "a log line")
-		d.Show(progress.State{Phase: "planning"})
+		for range 15 {
+			d.Show(progress.State{Phase: "planning"})
+			time.Sleep(100 * time.Millisecond)
+		}
+		d.Show(progress.State{Phase: "finishing"})
 		d.Close()
 		want := []string{
 			"inspecting: 0 of at least 500 objects, listing",
-			"inspecting: 50 of 1,000 objects (5 %), 50 MiB of 1000 MiB, 10 objects/s, 10 MiB/s, 1m35s left",
-			"inspecting: 100 of 1,000 objects (10 %), 100 MiB of 1000 MiB, 10 objects/s, 10 MiB/s, 1m30s left, 1 failed",
+			"inspecting: 50 of 1,000 objects (5 %), 50 MiB of 1000 MiB, 8.3 objects/s, 8.3 MiB/s, 1m54s left",
+			"inspecting: 100 of 1,000 objects (10 %), 100 MiB of 1000 MiB, 9.1 objects/s, 9.1 MiB/s, 1m39s left, 1 failed",
 			"a log line",
 			"planning",
 		}

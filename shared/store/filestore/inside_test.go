@@ -120,6 +120,11 @@ func TestSpecialFiles(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	within(t, func() {
+		s.SetStep(func(step string) {
+			if step == "open: looked" {
+				t.Error("a special file is opened, which a device or the other end of a FIFO would notice")
+			}
+		})
 		for _, key := range []archive.Key{"fifo", "socket"} {
 			if _, err := s.Open(t.Context(), key, 0, -1, archive.Identity{}); !errors.Is(err, store.ErrNotRegular) {
 				t.Errorf("open %q: got %v, want %v", key, err, store.ErrNotRegular)
@@ -135,6 +140,13 @@ func TestSpecialFiles(t *testing.T) {
 		})
 		if _, err := s.Open(t.Context(), "later", 0, -1, archive.Identity{}); !errors.Is(err, store.ErrNotRegular) {
 			t.Errorf("a FIFO in the last moment: got %v, want %v", err, store.ErrNotRegular)
+		}
+		once(s, "open: looked", func() {
+			must(t, os.Remove(filepath.Join(root, "a")))
+			must(t, os.Symlink("/etc/passwd", filepath.Join(root, "a")))
+		})
+		if _, err := s.Open(t.Context(), "a", 0, -1, archive.Identity{}); !errors.Is(err, store.ErrNotRegular) {
+			t.Errorf("a link in the last moment: got %v, want %v", err, store.ErrNotRegular)
 		}
 	})
 }
@@ -168,14 +180,18 @@ func TestRecheckSeesWrites(t *testing.T) {
 			c, err := s.Open(t.Context(), "a", 0, -1, archive.Identity{})
 			must(t, err)
 			defer c.Close()
+			longer, err := s.Open(t.Context(), "a", 0, 10, archive.Identity{})
+			must(t, err)
+			defer longer.Close()
 			must(t, c.Recheck(t.Context()))
 			must(t, change(filepath.Join(root, "a")))
 			if err := c.Recheck(t.Context()); !errors.Is(err, store.ErrChanged) {
 				t.Errorf("got %v, want %v", err, store.ErrChanged)
 			}
-			buf := make([]byte, 10)
-			if n, _ := c.Read(buf); n > 5 {
-				t.Errorf("read %d bytes, more than the object had", n)
+			for _, content := range []*store.Content{c, longer} {
+				if n, _ := content.Read(make([]byte, 10)); n > 5 {
+					t.Errorf("read %d bytes, more than the object had", n)
+				}
 			}
 		})
 	}

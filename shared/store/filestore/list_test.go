@@ -136,6 +136,40 @@ func TestListSpills(t *testing.T) {
 	}
 }
 
+// Small directories that lie inside each other do not add up in memory, and what was spilled is given back when its
+// directory ends.
+func TestListSpillIsAStack(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	root := t.TempDir()
+	dir := ""
+	for range 10 { // each with 15 files that are listed after what is in it
+		for i := range 15 {
+			writeFiles(t, root, map[string]string{fmt.Sprintf("%sz%d", dir, i): ""})
+		}
+		dir += "d/"
+	}
+	writeFiles(t, root, map[string]string{dir + "deepest": ""})
+	for i := range 10 {
+		for j := range 30 {
+			writeFiles(t, root, map[string]string{fmt.Sprintf("e%d/z%02d", i, j): ""})
+		}
+	}
+	s := open(t, root, filestore.Options{})
+	s.SpillAbove(20)
+	sizes := make(map[string]int64)
+	for e, err := range s.List(t.Context(), store.ListOptions{}) {
+		must(t, err)
+		sizes[string(e.Key)] = unlinkedBytes(t, tmp)
+	}
+	if root, deepest := sizes["z9"], sizes[dir+"deepest"]; deepest < 3*root {
+		t.Errorf("%d bytes were spilled in the root and only %d below 10 directories of 15 files that wait", root, deepest)
+	}
+	if first, last := sizes["e0/z00"], sizes["e9/z29"]; first == 0 || first != last {
+		t.Errorf("%d bytes were spilled in the first directory, %d in the last", first, last)
+	}
+}
+
 // unlinkedBytes adds up this process's open files that were in dir and have no name any more.
 func unlinkedBytes(t *testing.T, dir string) (size int64) {
 	t.Helper()
@@ -284,7 +318,7 @@ func TestClassify(t *testing.T) {
 	for errno, want := range map[unix.Errno]error{
 		unix.ENOENT: store.ErrNotExist, unix.EEXIST: store.ErrExist, unix.EACCES: store.ErrPermission, unix.EPERM: store.ErrPermission,
 		unix.EROFS: store.ErrPermission, unix.ENOSPC: store.ErrNoSpace, unix.EDQUOT: store.ErrNoSpace, unix.ELOOP: store.ErrNotRegular,
-		unix.ENOTCONN: store.ErrUnavailable,
+		unix.ENOTCONN: store.ErrUnavailable, unix.EIO: unix.EIO,
 	} {
 		err := filestore.Classify(&os.PathError{Op: "open", Path: "hostile\x1b", Err: errno})
 		if !errors.Is(err, want) || strings.Contains(err.Error(), "hostile") {

@@ -307,7 +307,8 @@ func (s *Store) moveByLink(req store.RenameRequest, src *pinned, dst entry) erro
 
 // unlinkSource ends a link+unlink: both names are there and lead to one file with at least two links.
 func (s *Store) unlinkSource(req store.RenameRequest, src *pinned, dst entry) error {
-	if err := fsyncDir(dst.dir); err != nil { // the new name must reach the disk before the old one leaves it
+	// The new name, and the folders made for it, must reach the disk before the old name leaves it.
+	if err := s.syncNames(dst.dir, req.To.Dir()); err != nil {
 		return err
 	}
 	s.at("rename: link synced")

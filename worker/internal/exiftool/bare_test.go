@@ -1,6 +1,7 @@
 package exiftool_test
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +134,7 @@ func TestKeeperRefusesNames(t *testing.T) {
 	}
 	defer func() {
 		_, _ = conn.Stop(), conn.Stdout.Close()
+		_, _ = io.Copy(io.Discard, conn.Alive) // until keeper and ExifTool are gone
 		_, _, _ = et.Close(), conn.Stdin.Close(), conn.Alive.Close()
 		_ = conn.Close()
 	}()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	goexiftool "github.com/barasher/go-exiftool"
+	"golang.org/x/sys/unix"
+
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/worker/internal/exiftool/keeper"
 )
@@ -200,6 +202,7 @@ func (i *instance) close() error {
 		i.mu.Lock()
 		i.reaped = true
 		i.mu.Unlock()
+		awaitExit(i.conn.PID)
 		_ = i.client.Close() // reaps the keeper; its error is how the keeper ended
 		<-i.lost             // the keeper's last word is read
 		// Where the keeper was killed, ExifTool ended after it, as a child of this process (see thread).
@@ -223,6 +226,17 @@ func (i *instance) gone(limit time.Duration) bool {
 	for {
 		if _, err := i.conn.Alive.Read(b[:]); err != nil {
 			return !errors.Is(err, os.ErrDeadlineExceeded)
+		}
+	}
+}
+
+// awaitExit waits until a child that has closed its files can be reaped, without reaping it: go-exiftool's Close leaves
+// a goroutine behind if it has to wait for a second.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
 		}
 	}
 }

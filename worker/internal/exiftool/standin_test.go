@@ -177,6 +177,10 @@ func TestLimitsAndEnvironment(t *testing.T) {
 	if env != want {
 		t.Errorf("environment: got %q, want %q", env, want)
 	}
+	arguments := strings.Split(procFile(t, one.ExifTool, "cmdline"), "\x00")[2:]
+	if got, want := strings.Join(arguments, " "), "-config  -stay_open True -@ - "; got != want {
+		t.Errorf("arguments: got %q, want %q", got, want)
+	}
 	for line, want := range map[string]string{
 		"Max address space": "734003200 734003200 bytes", "Max core file size": "0 0 bytes",
 		"Max file size": "0 0 bytes", "Max open files": "64 64 files",

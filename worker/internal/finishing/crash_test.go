@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -204,8 +205,9 @@ func TestLitterIsSwept(t *testing.T) {
 // frozen is a store that nobody may change any more once the claim is lost.
 type frozen struct {
 	store.Store
-	t    *testing.T
-	hold *hold
+	t       *testing.T
+	hold    *hold
+	running *atomic.Int64 // creations
 }
 
 func (s frozen) note(err error) error {
@@ -216,7 +218,13 @@ func (s frozen) note(err error) error {
 }
 
 func (s frozen) Create(ctx context.Context, key archive.Key, body io.Reader) error {
-	return s.note(s.Store.Create(ctx, key, body))
+	s.running.Add(1)
+	defer s.running.Add(-1)
+	err := s.Store.Create(ctx, key, body)
+	for range 1000 {
+		runtime.Gosched() // who does not wait for the end of a creation is overtaken here
+	}
+	return s.note(err)
 }
 
 func (s frozen) Replace(ctx context.Context, key archive.Key, body io.Reader) error {
@@ -230,8 +238,11 @@ func (s frozen) Delete(ctx context.Context, key archive.Key, want archive.Identi
 func TestLostClaim(t *testing.T) {
 	f, _ := manyRecords(t, 3, 200)
 	for n := int64(1); ; n++ {
-		h := &hold{lostAfter: n}
-		err := f.finishOn(ledger.New(frozen{f.led.Store(), t, h}), h)
+		h, running := &hold{lostAfter: n}, new(atomic.Int64)
+		err := f.finishOn(ledger.New(frozen{f.led.Store(), t, h, running}), h)
+		if left := running.Load(); left > 0 {
+			t.Fatalf("claim lost after %d questions: %d creations still run after the end", n, left)
+		}
 		if err == nil && !h.lost.Load() {
 			break
 		}

@@ -22,11 +22,11 @@ func (f *fixture) onDisk() {
 	f.led = ledger.New(st)
 }
 
-// fatRecords is an inspect batch with records of about 2 KiB.
+// fatRecords is an inspect batch with records of about 16 KiB.
 func fatRecords(t testing.TB, segments, per int) *fixture {
 	f := newFixture(t, batch.Inspect)
 	f.onDisk()
-	tag := []byte(`"` + strings.Repeat("x", 2000) + `"`)
+	tag := []byte(`"` + strings.Repeat("x", 16<<10) + `"`)
 	for n := range segments {
 		objects, records := make([]batch.Listed, per), make([]batch.Record, per)
 		for i := range per {
@@ -50,10 +50,8 @@ type heapWatch struct {
 
 func (h *heapWatch) Advance(objects, bytes int64) {
 	h.hold.Advance(objects, bytes)
-	if h.advanced.Load()%1024 != 0 {
-		return
-	}
 	runtime.GC()
+	runtime.GC() // pools give up what they hold at the second
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	h.peak.Store(max(h.peak.Load(), m.HeapAlloc))
@@ -62,7 +60,7 @@ func (h *heapWatch) Advance(objects, bytes int64) {
 // TestMemoryIsBounded finishes a batch and one that is three times as large. The difference is 16 MiB of records.
 func TestMemoryIsBounded(t *testing.T) {
 	peak := func(segments int) uint64 {
-		f, h := fatRecords(t, segments, 256), &heapWatch{}
+		f, h := fatRecords(t, segments, 32), &heapWatch{}
 		check(t, f.finishOn(f.led, h))
 		if h.peak.Load() == 0 {
 			t.Fatal("the heap was never looked at")

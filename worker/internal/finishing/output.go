@@ -63,7 +63,6 @@ func (f *finish) abort(cause error) {
 		s.pipe.CloseWithError(cause)
 		<-s.done
 	}
-	f.open = nil
 }
 
 // sink is a writer of the report package.

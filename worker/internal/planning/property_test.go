@@ -123,17 +123,16 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 			t.Errorf("segment %d has %d rows, want 1 to %d", i, s.Rows, limit)
 		}
 		for _, r := range rows[next : next+int(s.Rows)] {
-			leader := max(r.Group, r.From)
+			leader := r.From
 			if r.Group != "" {
 				leader = r.Group
 				if n, ok := segmentOf[r.Group]; ok && n != i {
 					t.Errorf("group %s is in segments %d and %d", r.Group, n, i)
 				}
 				segmentOf[r.Group] = i
-				stays := !r.Moves() && r.Reason != batch.ReasonUnchanged
-				if moved, ok := moves[r.Group]; ok && moved == stays {
+				if moved, ok := moves[r.Group]; ok && moved != r.Moves() && r.Reason != batch.ReasonUnchanged {
 					t.Errorf("of group %s some rows move and some cannot: %v", r.Group, outcomes(rows))
-				} else if stays || r.Moves() {
+				} else if r.Reason != batch.ReasonUnchanged {
 					moves[r.Group] = r.Moves()
 				}
 			}

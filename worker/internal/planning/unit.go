@@ -35,13 +35,16 @@ func captured(r batch.Record) string {
 	return r.ModTime().Format("2006-01-02T15:04:05.999999999")
 }
 
-// rename gives the principal a name, and each companion the one that follows from it.
+// rename gives the principal a name, and each companion the one that follows from it. Where the principal stays they stay.
 func (u *unit) rename(principal archive.Key) {
 	from := u.Rows[0].From
 	u.Rows[0].To = principal
 	for i := range u.Rows[1:] {
 		r := &u.Rows[i+1]
-		r.To = naming.CompanionName(from, principal, r.From)
+		r.To = r.From
+		if principal != from {
+			r.To = naming.CompanionName(from, principal, r.From)
+		}
 	}
 	for i := range u.Rows {
 		checkTarget(&u.Rows[i])
@@ -57,11 +60,11 @@ func checkTarget(r *batch.Row) {
 		err = naming.Check(r.To)
 	}
 	switch {
+	case r.To == r.From:
+		settle(r, batch.Skipped, batch.ReasonUnchanged, "it has that name already")
 	case err != nil:
 		settle(r, batch.Failed, batch.ReasonBadName, err.Error())
 		r.To = ""
-	case r.To == r.From:
-		settle(r, batch.Skipped, batch.ReasonUnchanged, "it has that name already")
 	default:
 		if library, ok := listing.ManagedLibrary(r.To); ok {
 			settle(r, batch.Skipped, batch.ReasonLibrary,

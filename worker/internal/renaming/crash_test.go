@@ -125,6 +125,7 @@ func (w *world) suffer(t *rapid.T, foreign map[archive.Key]string, label string)
 		w.led = ledger.New(mortal{led.Store(), p})
 		_ = w.executeOn(hold, mortal{w.archive.Store, p}) // whatever it says, only what is on the stores counts
 		w.led = led
+		w.untrue = w.untrue || (overtaken && p.left <= 0)
 	}
 	w.meddle(t, foreign, label)
 	check(t, w.execute(claim{cancelled: runs >= cancelledFrom}))
@@ -174,8 +175,10 @@ func TestCrashes(t *testing.T) {
 					before := contents(t, st)
 					foreign := map[archive.Key]string{}
 					w.suffer(t, foreign, "rename")
-					w.checkWorld(t, foreign)
-					w.checkGroups(t)
+					if !w.untrue {
+						w.checkWorld(t, foreign)
+						w.checkGroups(t)
+					}
 					w.undo(t, foreign)
 					maps.Copy(before, foreign)
 					if diff := cmp.Diff(before, contents(t, st)); diff != "" {

@@ -93,12 +93,12 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 	}
 	m.touched = append(m.touched, s.row.From, s.row.To)
 	err = m.store(ctx, s, s.back(now, m.singleWriter))
-	var lapsed lapsedError
+	_, lapsed := errors.AsType[lapsedError](err)
 	switch {
 	case err == nil:
 		s.stays(batch.Skipped, why.code, why.message)
 		return nil
-	case errors.As(err, &lapsed), ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
+	case lapsed, ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
 		return err
 	}
 	at, now, lookErr := m.look(ctx, s.row)

@@ -79,7 +79,7 @@ func (m *mover) reachable(ctx context.Context) error {
 	return fmt.Errorf("the archive is empty: %w", store.ErrUnavailable)
 }
 
-// stays records why an object that is not at its new name does not go there.
+// staysFor records why an object that is not at its new name does not go there.
 func (s *step) staysFor(at place) {
 	switch at {
 	case conflict:
@@ -122,13 +122,13 @@ func remedy(err error, words string) string {
 
 // interrupted records an error after which only the world can say whether the object was moved.
 func (m *mover) interrupted(ctx context.Context, s *step, cause error) error {
-	at, now, err := m.look(ctx, s.row)
+	at, _, err := m.look(ctx, s.row)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
 	switch {
 	case at == atNew:
-		s.done(now)
+		return m.moved(ctx, s)
 	case errors.Is(cause, store.ErrNoSpace):
 		s.stays(batch.Failed, batch.ReasonNoSpace, cause.Error()+"; free some and plan the rename again")
 	case errors.Is(cause, store.ErrPermission):

@@ -15,7 +15,7 @@ import (
 // move carries out one row.
 func (m *mover) move(ctx context.Context, s *step) error {
 	err := m.store(ctx, s, s.request(m.singleWriter))
-	if lapsed := (lapsedError{}); errors.As(err, &lapsed) {
+	if _, lapsed := errors.AsType[lapsedError](err); lapsed {
 		return err
 	}
 	if err != nil {
@@ -62,9 +62,22 @@ func (m *mover) store(ctx context.Context, s *step, req store.RenameRequest) err
 	}
 	moveErr := m.archive.Rename(ctx, req)
 	if err := m.hold.Held(); err != nil {
-		return lapsedError{errors.Join(err, m.comply(ctx, s))}
+		if !refused(moveErr) {
+			err = errors.Join(err, m.comply(ctx, s, req))
+		}
+		return lapsedError{err}
 	}
 	return moveErr
+}
+
+// refused reports whether a move was certainly not made.
+func refused(err error) bool {
+	for _, sentinel := range []error{store.ErrExist, store.ErrNotExist, store.ErrUnsupported, store.ErrPermission} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
 }
 
 // How long, and how often, a lapsed execution looks for its successor's part. Undos wait for the execution meanwhile.
@@ -73,9 +86,9 @@ const (
 	complyEvery  = 500 * time.Millisecond
 )
 
-// comply brings the object of a row to where the part of the segment says it is. If nobody has settled the segment in
-// time, whoever does looks at the world after this execution.
-func (m *mover) comply(ctx context.Context, s *step) error {
+// comply reverses a move that was made when the claim had lapsed, if the part of the segment says that the object is
+// where it was before. If nobody has settled the segment in time, whoever does looks at the world after this execution.
+func (m *mover) comply(ctx context.Context, s *step, made store.RenameRequest) error {
 	settled, ok, err := m.settled(ctx, s.row.From)
 	if !ok || err != nil {
 		return err
@@ -86,16 +99,17 @@ func (m *mover) comply(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
+	forward := made.To == s.row.To
 	switch {
-	case settled.To == "" && at == atNew:
+	case forward && at == atNew && settled.To == "":
 		err = m.archive.Rename(ctx, s.back(now, m.singleWriter))
-	case settled.To != "" && at == atOld:
+	case !forward && at == atOld && settled.To != "":
 		err = m.archive.Rename(ctx, s.request(m.singleWriter))
 	default:
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the claim lapsed during a move, and the object could not be put where the records say: %w", err)
+		return fmt.Errorf("the claim lapsed during a move, and %s could not be put where the records say: %w", s.row.From.Text(), err)
 	}
 	return m.archive.Sync(ctx, []archive.Key{s.row.From, s.row.To})
 }

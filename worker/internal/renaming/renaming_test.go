@@ -96,6 +96,9 @@ type world struct {
 	plan    batch.Plan
 	rows    []batch.Row
 	epoch   int64
+	// untrue: a worker woke up when the segment was settled, and died before it could look at its claim again. It may have
+	// made one move that no record knows of; an undo finds it.
+	untrue bool
 }
 
 // newWorld writes an object for each from of the moves "from -> to", all of one group if group is set. A move whose
@@ -485,6 +488,37 @@ func TestWorkerThatWakesUp(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWorkerThatWakesUpMovingBack stops a worker right before it moves the first of a group back, until its successor has
+// found the reason gone and renamed the group.
+func TestWorkerThatWakesUpMovingBack(t *testing.T) {
+	w := newWorld(t, true, "a -> n/a", "b -> n/b")
+	r := w.rows[0]
+	check(t, w.archive.Rename(t.Context(), store.RenameRequest{From: r.From, To: r.To, Want: r.Want, OpID: r.OpID}))
+	check(t, w.archive.Create(t.Context(), "n/b", strings.NewReader("foreign")))
+	lapsed := false
+	sleepy := &hooked{Store: w.archive.Store, before: func(op string, key archive.Key) error {
+		if op != "rename" || key != "n/a" || lapsed {
+			return nil
+		}
+		lapsed = true
+		check(t, w.archive.Delete(t.Context(), "n/b", archive.Identity{}))
+		return w.execute(claim{})
+	}}
+	err := w.executeOn(claim{held: func() error {
+		if lapsed {
+			return errLapsed
+		}
+		return nil
+	}}, sleepy)
+	if !errors.Is(err, errLapsed) {
+		t.Errorf("Rename = %v, want %v", err, errLapsed)
+	}
+	if diff := cmp.Diff(map[archive.Key]string{"a": "n/a", "b": "n/b"}, w.outcomes(t)); diff != "" {
+		t.Errorf("records differ (-want +got):\n%s", diff)
+	}
+	w.checkWorld(t, nil)
 }
 
 // TestWorkerThatWakesUpEarly: the successor settles the segment only after the worker has moved.

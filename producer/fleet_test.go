@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reshelf/reshelf/producer/internal/command"
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/queue"
+	"github.com/reshelf/reshelf/shared/queue/redistest"
+	"github.com/reshelf/reshelf/shared/service"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
+	"github.com/reshelf/reshelf/worker/runtime"
+)
+
+// startWorker runs a worker for the bench's archive until the returned function is called.
+func startWorker(t *testing.T, b *bench, redis string) (stop func()) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	address, err := queue.ParseAddress(redis)
+	must(err)
+	client, _, err := queue.Connect(t.Context(), address)
+	must(err)
+	root, err := archive.FileRoot(b.ledger)
+	must(err)
+	st, err := storeurl.Open(t.Context(), root, storeurl.Options{Ledger: true})
+	must(err)
+	pictures, err := archive.FileRoot(b.archive)
+	must(err)
+	w, err := runtime.New(runtime.Options{
+		Redis: client, Ledger: ledger.New(st), Roots: []archive.Root{pictures}, Slots: 2, Poll: 20 * time.Millisecond,
+		Scratch: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+	})
+	must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx, slog.New(slog.DiscardHandler), w.Parts()...) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		_ = client.Close()
+		_ = st.Close()
+	}
+}
+
+func TestFleet(t *testing.T) {
+	b := newBench(t, pictures())
+	redis := redistest.Start(t).Addr()
+	t.Setenv("RESHELF_REDIS", "redis://"+redis)
+	b.want(0, []string{"fleet, Redis redis://" + redis, "no worker alive", "no workers"}, "workers")
+	o := b.want(0, []string{"warning:", "no worker is alive", "reshelf watch"}, "rename", b.archive, byHash, "--yes", "--detach")
+	id := strings.TrimSpace(o.stdout)
+
+	stop := startWorker(t, b, redis)
+	defer stop()
+	b.want(0, []string{"1 worker alive", "3 objects renamed"}, "watch", id)
+	if diff := cmp.Diff(renamed(), b.files()); diff != "" {
+		t.Errorf("after rename:\n%s", diff)
+	}
+	b.want(0, []string{"0 of 2 busy", "ok"}, "workers")
+	b.want(0, []string{`"slots":2`, `"alive":true`}, "workers", "--json")
+	b.want(0, []string{"3 objects renamed back"}, "undo", "last", "--yes")
+	b.want(3, []string{"reshelf apply"}, "rename", b.archive, byHash)
+	b.want(0, []string{"is cancelled"}, "cancel", "last")
+	b.want(4, []string{"was cancelled"}, "watch", "last")
+	b.want(0, []string{"fleet", "1 worker alive"}, "doctor", b.archive)
+}
+
+func TestFleetForgotten(t *testing.T) {
+	b := newBench(t, pictures())
+	server := redistest.Start(t)
+	t.Setenv("RESHELF_REDIS", "redis://"+server.Addr())
+	o := b.want(0, nil, "inspect", b.archive, "--metadata", "none", "--detach")
+	server.FlushAll()
+	stop := startWorker(t, b, server.Addr())
+	defer stop()
+	b.want(0, []string{"3 objects,"}, "resume", strings.TrimSpace(o.stdout))
+}
+
+func TestFleetInterrupt(t *testing.T) {
+	b := newBench(t, pictures())
+	t.Setenv("RESHELF_REDIS", "redis://"+redistest.Start(t).Addr())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	env := environment([]string{"inspect", b.archive, "--ledger", b.ledger}, strings.NewReader(""), &stdout, writerFunc(func(p []byte) (int, error) {
+		if bytes.HasPrefix(p, []byte("batch ")) {
+			cancel()
+		}
+		return stderr.Write(p)
+	}))
+	if code := command.Run(ctx, env); code != 130 || !strings.Contains(stderr.String(), "detached; the batch goes on") {
+		t.Errorf("got exit code %d, %s", code, stderr.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

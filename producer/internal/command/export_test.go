@@ -1,0 +1,8 @@
+package command
+
+// For tests.
+var (
+	NewID     = newID
+	Quote     = quote
+	Printable = printable
+)

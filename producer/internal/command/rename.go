@@ -1,0 +1,71 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/naming"
+)
+
+func (a *app) renameCommand() *cobra.Command {
+	var s submission
+	var onConflict string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "rename ARCHIVE TEMPLATE",
+		Short: "Plan new names, show the plan, and rename once it is approved",
+		Long: "Inspects the archive, plans a new key for each object, and shows the plan. On a terminal it then asks; elsewhere it\n" +
+			"stops with exit code 3, unless --yes is given. `reshelf undo` reverses what was renamed.",
+		Example: "  reshelf rename ~/Pictures '{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}{ext}'\n" +
+			"  reshelf rename ~/Pictures '{dir}/{sha256:16}{ext}' --on-conflict number --yes",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeArchive,
+	}
+	s.add(cmd)
+	s.addSingleWriter(cmd)
+	cmd.Flags().StringVar(&onConflict, "on-conflict", string(batch.ConflictStop),
+		fmt.Sprintf("what to do where objects want one name, or it is taken: one of %v", batch.Conflicts()))
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "rename without asking, if the plan has no conflicts that stop it")
+	completeWith(cmd, "on-conflict", batch.Conflicts())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		template, err := parseTemplate(cmd, args[1])
+		if err != nil {
+			return err
+		}
+		conflict, err := choice(cmd, "on-conflict", onConflict, batch.Conflicts())
+		if err != nil {
+			return err
+		}
+		make := func(root archive.Root) (batch.Batch, error) {
+			b, err := s.newBatch(cmd, batch.Rename, root)
+			needs := template.Needs()
+			b.Digests, b.Level = needs.Digests, levelFor(needs)
+			b.Renaming = &batch.RenameOptions{Template: args[1], OnConflict: conflict, Approved: yes}
+			return b, err
+		}
+		return a.newRun(cmd, args[0], &s, make, carrying{yes: yes, json: s.json})
+	}
+	return cmd
+}
+
+// levelFor is what a template needs of ExifTool.
+func levelFor(n naming.Needs) batch.Level {
+	if n.Tags || n.Date {
+		return batch.LevelNormal
+	}
+	return batch.LevelNone
+}
+
+// parseTemplate shows where a template is wrong.
+func parseTemplate(cmd *cobra.Command, text string) (*naming.Template, error) {
+	t, err := naming.Parse(text)
+	var wrong *naming.SyntaxError
+	if errors.As(err, &wrong) {
+		return nil, badUsage(cmd, "%w\n%s", err, wrong.Caret())
+	}
+	return t, err
+}
