@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/reshelf/reshelf/producer/internal/command"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	queue.LogDriver(slog.New(slog.DiscardHandler))
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // bench is an archive and a ledger, and a program that works with them.

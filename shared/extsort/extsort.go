@@ -168,7 +168,7 @@ func (s *Sorter) spill(ctx context.Context) error {
 		return err
 	}
 	clear(s.held)
-	s.held, s.bytes = s.held[:0], s.bytes
+	s.held, s.bytes = s.held[:0], 0
 	return nil
 }
 

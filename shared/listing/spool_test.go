@@ -227,7 +227,7 @@ func (c *counting) Create(ctx context.Context, key archive.Key, body io.Reader) 
 
 func TestSpool(t *testing.T) {
 	// More than two shards.
-	keys := numbered(5000, strings.Repeat("long-", 500)+"%06d\xff.jpg")
+	keys := numbered(5000, strings.Repeat("long-", 500)+"%06d.jpg")
 	shuffled := slices.Clone(keys)
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(keys), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	shuffled = append(shuffled, keys[:10]...)

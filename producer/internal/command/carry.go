@@ -138,7 +138,10 @@ func (a *app) ask(ctx context.Context, question string) (bool, error) {
 	answer := make(chan string, 1)
 	// A read from a terminal cannot be ended; where ctx ends first this goroutine lives until the process ends.
 	go func() {
-		line, _ := bufio.NewReader(a.env.Stdin).ReadString('\n')
+		line, err := bufio.NewReader(a.env.Stdin).ReadString('\n')
+		if err != nil {
+			a.tell("") // no line was ended on the terminal either
+		}
 		answer <- strings.ToLower(strings.TrimSpace(line))
 	}()
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -109,12 +110,11 @@ func (r *resolver) decide(ctx context.Context, u *unit, against []verdict) error
 	if len(against) == 0 {
 		return r.grant(ctx, u)
 	}
-	final := false
-	for _, v := range against {
-		final = final || v.Final
-	}
+	final := slices.ContainsFunc(against, func(v verdict) bool { return v.Final })
 	if r.policy == batch.ConflictNumber && !final {
-		if _, ok := u.bearsNumber(); ok {
+		// Where the natural name is taken, the number that the unit bears is as good as another one.
+		taken := slices.ContainsFunc(against, func(v verdict) bool { return v.Reason == batch.ReasonExists })
+		if _, ok := u.bearsNumber(); ok && taken {
 			u.keep()
 			return r.emit(ctx, u)
 		}
