@@ -88,7 +88,21 @@ func TestFleetForgotten(t *testing.T) {
 	server.FlushAll()
 	stop := startWorker(t, b, server.Addr())
 	defer stop()
-	b.want(0, []string{"3 objects,"}, "resume", strings.TrimSpace(o.stdout))
+	b.want(0, []string{"3 objects,"}, "watch", strings.TrimSpace(o.stdout))
+}
+
+func TestFleetPassword(t *testing.T) {
+	b := newBench(t, nil)
+	server := redistest.Start(t)
+	if err := server.Client().ConfigSet(t.Context(), "requirepass", "s3cret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("RESHELF_REDIS", "redis://"+server.Addr())
+	b.want(4, []string{"NOAUTH"}, "workers")
+	t.Setenv("RESHELF_REDIS_PASSWORD", "s3cret")
+	if o := b.want(0, []string{"no workers"}, "workers"); strings.Contains(o.stderr, "s3cret") {
+		t.Errorf("the password is printed: %s", o.stderr)
+	}
 }
 
 func TestFleetInterrupt(t *testing.T) {

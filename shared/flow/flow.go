@@ -50,6 +50,9 @@ func (f *Flow) Live() *ledger.Live { return f.live }
 
 // Submit writes a batch to the ledger, then announces it. A batch that is there already (same id) is announced again.
 func (f *Flow) Submit(ctx context.Context, b batch.Batch) error {
+	if err := f.live.Expect(ctx, b.ID); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
 	if err := f.ledger.CreateBatch(ctx, b); err != nil && !errors.Is(err, store.ErrExist) {
 		return fmt.Errorf("submit: %w", err)
 	}

@@ -332,10 +332,11 @@ func TestDeadWorkersSegmentIsDispatchedAgainFirst(t *testing.T) {
 	w.list(b, 5) // the window holds 2
 	tasks := w.queue.take(batch.StepInspect)
 	dead := w.mustClaim(tasks[0])
+	w.queue.tasks = tasks[1:] // the other still waits
 	w.must(w.beatOnce(dead, 3))
 	w.age(10 * time.Second)
 	w.steadyRound(w.reconciler("other"))
-	again := w.queue.take(batch.StepInspect)
+	again := w.queue.take(batch.StepInspect)[1:]
 	if len(again) != 1 || again[0].Segment != tasks[0].Segment || again[0].Attempt != 2 {
 		t.Fatalf("dispatched %+v, want segment %d, attempt 2", again, tasks[0].Segment)
 	}
@@ -534,6 +535,34 @@ func TestDecisionsAreDurableBeforeRedisHears(t *testing.T) {
 	w.must(w.reconciler("other").Once(w.ctx(), time.Now()))
 	if !w.progress().Status.Paused {
 		t.Error("the reconciler did not bring Redis up to the ledger")
+	}
+}
+
+func TestABatchWhoseSubmitterDiesIsFound(t *testing.T) {
+	w := newWorld(t)
+	b := w.batch(batch.Inspect)
+	w.must(w.flow.Live().Expect(w.ctx(), b.ID))
+	r := w.reconciler("other")
+	w.must(r.Once(w.ctx(), time.Now()))
+	w.must(w.ledger.CreateBatch(w.ctx(), b)) // and then the submitter died
+	w.must(r.Once(w.ctx(), time.Now()))
+	w.list(b, 1)
+	w.drain(b, batch.StepInspect)
+	w.drain(b, batch.StepFinish)
+	if got := w.status().State; got != batch.Complete {
+		t.Errorf("state = %s, want complete", got)
+	}
+}
+
+func TestABatchThatIsNeverWrittenIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.flow.Live().Expect(w.ctx(), id))
+	r := w.reconciler("other")
+	w.must(r.Once(w.ctx(), time.Now()))
+	w.must(w.redis.Client().Del(w.ctx(), "reshelf:{"+string(id)+"}:expected").Err()) // its time is over
+	w.must(r.Once(w.ctx(), time.Now()))
+	if active, err := w.flow.Live().Active(w.ctx()); err != nil || len(active) != 0 {
+		t.Errorf("active = %v, %v; want none", active, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/store"
 )
 
 // The reconciler's times. A worker stops moving things validFor after its last sign of life, well before staleAfter, when
@@ -94,8 +95,11 @@ func (r *Reconciler) one(ctx context.Context, id batch.ID, judge bool) error {
 		}
 	}
 	err := r.flow.Sync(ctx, id)
-	if errors.Is(err, ledger.ErrNotLive) {
+	switch {
+	case errors.Is(err, ledger.ErrNotLive):
 		return r.flow.Recover(ctx, id)
+	case errors.Is(err, store.ErrNotExist):
+		return r.flow.live.Unexpect(ctx, id)
 	}
 	return err
 }

@@ -406,6 +406,33 @@ func decodeEntry(f, raw string) WindowEntry {
 	return out
 }
 
+// expectFor is how long a batch may be expected before it is written to the ledger.
+const expectFor = time.Hour
+
+// Expect says that a batch is about to be written to the ledger: if its submitter dies before Announce, the reconciler finds
+// it all the same.
+func (l *Live) Expect(ctx context.Context, id batch.ID) error {
+	if err := l.redis.Set(ctx, l.key(id, "expected"), 1, expectFor).Err(); err != nil {
+		return fmt.Errorf("announce batch %s: %w", id, err)
+	}
+	if err := l.redis.SAdd(ctx, l.activeKey(), string(id)).Err(); err != nil {
+		return fmt.Errorf("announce batch %s: %w", id, err)
+	}
+	return nil
+}
+
+// Unexpect takes a batch that was never written out of hand, once its time to be written is over.
+func (l *Live) Unexpect(ctx context.Context, id batch.ID) error {
+	n, err := l.redis.Exists(ctx, l.key(id, "expected")).Result()
+	if err == nil && n == 0 {
+		err = l.redis.SRem(ctx, l.activeKey(), string(id)).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("forget batch %s: %w", id, err)
+	}
+	return nil
+}
+
 // Head reads only the status of a batch: ErrNotLive if Redis does not know it.
 func (l *Live) Head(ctx context.Context, id batch.ID) (batch.Status, error) {
 	b, _, _ := l.keys(id)

@@ -121,8 +121,9 @@ func allOrNone(rows []batch.Row, blocks func(batch.Reason) bool) {
 // stuck reports whether an object that does not move for that reason keeps its group where it is.
 func stuck(r batch.Reason) bool { return r != batch.ReasonUnchanged }
 
-// alwaysKept is the greatest number that a name keeps in any case. Names of cameras and telephones that look numbered
-// ("20240101_153000.jpg") have greater ones.
+// alwaysKept is the greatest number that a name keeps in any case, so that the same rename again has nothing to do. Names
+// of cameras and telephones that look numbered ("20240101_153000.jpg") have greater ones: these are kept only where the
+// natural name is taken. So such a name is given once more only if the object that held the natural one moved away.
 const alwaysKept = 999
 
 // bearsNumber reports the number with which the unit bears its natural name already, as an earlier plan gave it.
