@@ -64,13 +64,18 @@ func startMachine(ctx context.Context, o command.MachineOptions) (command.Instal
 		Dir: o.Dir, Slots: o.Slots, ExifTool: o.ExifTool, Version: version(), Doing: o.Doing, Log: o.Log,
 	})
 	if errors.Is(err, standalone.ErrInUse) {
-		return command.Installation{}, fmt.Errorf("%w: %w", command.ErrInUse, err)
+		return command.Installation{}, inUse{err}
 	}
 	if err != nil {
 		return command.Installation{}, err
 	}
 	return command.Installation{Flow: m.Flow(), Close: m.Close}, nil
 }
+
+// inUse is standalone.ErrInUse as commands know it.
+type inUse struct{ error }
+
+func (inUse) Is(target error) bool { return target == command.ErrInUse }
 
 // joinMachine gives a flow whose Redis knows nothing: what is decided goes to the ledger, where the process that works on
 // it finds it.

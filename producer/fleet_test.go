@@ -41,7 +41,7 @@ func startWorker(t *testing.T, b *bench, redis string) (stop func()) {
 	must(err)
 	w, err := runtime.New(runtime.Options{
 		Redis: client, Ledger: ledger.New(st), Roots: []archive.Root{pictures}, Slots: 2, Poll: 20 * time.Millisecond,
-		Scratch: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Scratch: t.TempDir(), Health: func() map[string]string { return map[string]string{"exiftool": ""} }, Log: slog.New(slog.DiscardHandler),
 	})
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -71,7 +71,7 @@ func TestFleet(t *testing.T) {
 	if diff := cmp.Diff(renamed(), b.files()); diff != "" {
 		t.Errorf("after rename:\n%s", diff)
 	}
-	b.want(0, []string{"0 of 2 busy", "ok"}, "workers")
+	b.want(0, []string{"0 of 2 busy", "exiftool ok"}, "workers")
 	b.want(0, []string{`"slots":2`, `"alive":true`}, "workers", "--json")
 	b.want(0, []string{"3 objects renamed back"}, "undo", "last", "--yes")
 	b.want(3, []string{"reshelf apply"}, "rename", b.archive, byHash)

@@ -27,7 +27,7 @@ const MaxRecord = 16 << 20
 
 // Defaults of Options.
 const (
-	DefaultMemory = 16 << 20
+	DefaultMemory = 8 << 20
 	DefaultFanIn  = 32
 )
 

@@ -161,7 +161,7 @@ func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // bytes estimates the size of the row's values, uncompressed.
 func (row *CatalogueRow) bytes() int64 {
-	const fixed = 12 * 8 // the numbers
+	const fixed = 512 // the numbers, and what each column keeps of a row besides its value
 	n := fixed + len(row.KeyRaw) + len(row.ToRaw)
 	for _, s := range []string{
 		row.Key, row.To, row.Outcome, row.Reason, row.Message, row.ETag, row.Version,

@@ -106,7 +106,7 @@ func (h *home) planned() {
 		Skipped:     map[batch.Reason]int64{batch.ReasonSameTarget: 1, batch.ReasonUnchanged: 1},
 		Failed:      map[batch.Reason]int64{batch.ReasonNoValue: 1},
 		Examples:    map[batch.Reason][]batch.Row{batch.ReasonSameTarget: rows[1:2], batch.ReasonNoValue: rows[2:3], batch.ReasonUnchanged: rows[3:]},
-		DateSources: map[string]int64{"ExifIFD:DateTimeOriginal": 1}, Sample: rows[:1],
+		DateSources: map[string]int64{"ExifIFD:DateTimeOriginal": 1}, Sample: []batch.Row{rows[0], {From: "e\x1b[2J.jpg", To: "2024/e\x1b[2J.jpg"}},
 	}}))
 	for i, to := range []batch.State{batch.Planning, batch.AwaitingApproval} {
 		h.must(h.led.CreateEvent(ctx, id, batch.Event{N: i + 1, Kind: batch.EventAdvance, To: to, By: "flow", At: at}))
@@ -136,6 +136,8 @@ Dates are from: 1 ExifIFD:DateTimeOriginal
 Some of the renames
   a.jpg
     -> 2024/X100.jpg
+  e\u{1b}[2J.jpg
+    -> 2024/e\u{1b}[2J.jpg
 Plan ` + sum + "\n"
 	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 {
 		t.Errorf("exit code %d, screen (-want +got):\n%s", code, diff)

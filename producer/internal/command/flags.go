@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -120,7 +119,7 @@ func choice[T ~string](cmd *cobra.Command, flag string, value string, of []T) (T
 			return v, nil
 		}
 	}
-	return "", badUsage(cmd, "--%s %q: want one of %v", cmp.Or(flag, "?"), value, of)
+	return "", badUsage(cmd, "--%s %q: want one of %v", flag, value, of)
 }
 
 // completions of a flag's values.

@@ -53,7 +53,7 @@ func resolve(ctx context.Context, led *ledger.Ledger, text string) (batch.Batch,
 	if text != last && (id == "" || strings.Trim(id, crockford) != "") {
 		return batch.Batch{}, stop(ExitUsage, "%q is not a batch: give an id, the beginning of one, or last", archive.EscapeText(text))
 	}
-	found, err := matching(ctx, led, id)
+	found, err := newest(ctx, led, 2, func(other batch.ID) bool { return text == last || strings.HasPrefix(string(other), id) }, anyBatch)
 	switch {
 	case err != nil:
 		return batch.Batch{}, err
@@ -61,67 +61,46 @@ func resolve(ctx context.Context, led *ledger.Ledger, text string) (batch.Batch,
 		return batch.Batch{}, stop(ExitNotRun, "there is no batch in this ledger")
 	case len(found) == 0:
 		return batch.Batch{}, stop(ExitNotRun, "no batch's id begins with %s", id)
-	case len(found) > 1:
+	case len(found) > 1 && text != last:
 		return batch.Batch{}, stop(ExitUsage, "several batches begin with %s: %s and %s; give more of the id", id, found[0].ID, found[1].ID)
 	}
 	return found[0], nil
 }
 
-// matching are the newest batch for "last", else the first batches that begin with prefix, two at most.
-func matching(ctx context.Context, led *ledger.Ledger, prefix string) ([]batch.Batch, error) {
-	var found []batch.Batch
-	for b, err := range batches(ctx, led) {
+// newest are the last n batches, the newest first, whose id and content are wanted; n 0 means all. Only those whose id is
+// wanted are read. What was never submitted, because its submission was interrupted, is left out.
+func newest(ctx context.Context, led *ledger.Ledger, n int, wantID func(batch.ID) bool, want func(batch.Batch) bool) ([]batch.Batch, error) {
+	var ids []batch.ID
+	for id, err := range led.Batches(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if prefix == last {
-			found = []batch.Batch{b}
+		if wantID(id) {
+			ids = append(ids, id)
+		}
+	}
+	var out []batch.Batch
+	for _, id := range slices.Backward(ids) {
+		b, err := led.Batch(ctx, id)
+		if errors.Is(err, store.ErrNotExist) {
 			continue
 		}
-		if strings.HasPrefix(string(b.ID), prefix) {
-			if found = append(found, b); len(found) == 2 {
-				break
-			}
-		}
-	}
-	return found, nil
-}
-
-// batches yields all batches, oldest first. What was never submitted, because its submission was interrupted, is left out.
-func batches(ctx context.Context, led *ledger.Ledger) func(yield func(batch.Batch, error) bool) {
-	return func(yield func(batch.Batch, error) bool) {
-		for id, err := range led.Batches(ctx) {
-			var b batch.Batch
-			if err == nil {
-				b, err = led.Batch(ctx, id)
-			}
-			if errors.Is(err, store.ErrNotExist) {
-				continue
-			}
-			if !yield(b, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// newest are the last n batches that want says yes to, the newest first; n 0 means all.
-func newest(ctx context.Context, led *ledger.Ledger, n int, want func(batch.Batch) bool) ([]batch.Batch, error) {
-	var out []batch.Batch
-	for b, err := range batches(ctx, led) {
 		if err != nil {
 			return nil, err
 		}
 		if !want(b) {
 			continue
 		}
-		if out = append(out, b); n > 0 && len(out) > n {
-			out = slices.Delete(out, 0, 1)
+		if out = append(out, b); len(out) == n {
+			break
 		}
 	}
-	slices.Reverse(out)
 	return out, nil
 }
+
+// Conditions for newest.
+func anyID(batch.ID) bool       { return true }
+func anyBatch(batch.Batch) bool { return true }
 
 // completed bounds how many batches the shell offers.
 const completed = 50
@@ -136,7 +115,7 @@ func (a *app) completeBatch(cmd *cobra.Command, args []string, _ string) ([]cobr
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer d.close()
-	found, err := newest(cmd.Context(), d.ledger, completed, func(batch.Batch) bool { return true })
+	found, err := newest(cmd.Context(), d.ledger, completed, anyID, anyBatch)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -57,7 +57,7 @@ func statuses(cmd *cobra.Command, d *desk, limit int, open bool) ([]listed, erro
 	if open {
 		ask = 0
 	}
-	found, err := newest(cmd.Context(), d.ledger, ask, func(batch.Batch) bool { return true })
+	found, err := newest(cmd.Context(), d.ledger, ask, anyID, anyBatch)
 	if err != nil {
 		return nil, err
 	}

@@ -15,9 +15,16 @@ import (
 // moving is how --outcome names rows that are to be renamed; their outcome is empty.
 const moving = "rename"
 
+// planFlags choose what of a plan is printed.
+type planFlags struct {
+	csv, json         bool
+	outcomes, reasons []string
+}
+
+func planOutcomes() []string { return []string{moving, string(batch.Skipped), string(batch.Failed)} }
+
 func (a *app) planCommand() *cobra.Command {
-	var asCSV, asJSON bool
-	var outcomes, reasons []string
+	var o planFlags
 	cmd := &cobra.Command{
 		Use:   "plan BATCH",
 		Short: "Show a plan, or print its rows",
@@ -28,47 +35,51 @@ func (a *app) planCommand() *cobra.Command {
 		ValidArgsFunction: a.completeBatch,
 	}
 	f := cmd.Flags()
-	f.BoolVar(&asCSV, "csv", false, "print rows as CSV")
-	f.BoolVar(&asJSON, "json", false, "print rows as lines of JSON")
-	f.StringArrayVar(&outcomes, "outcome", nil, "only rows with this `OUTCOME`: rename, skipped or failed; may be repeated")
-	f.StringArrayVar(&reasons, "reason", nil, "only rows with this `REASON`; may be repeated")
+	f.BoolVar(&o.csv, "csv", false, "print rows as CSV")
+	f.BoolVar(&o.json, "json", false, "print rows as lines of JSON")
+	f.StringArrayVar(&o.outcomes, "outcome", nil, "only rows with this `OUTCOME`: rename, skipped or failed; may be repeated")
+	f.StringArrayVar(&o.reasons, "reason", nil, "only rows with this `REASON`; may be repeated")
 	cmd.MarkFlagsMutuallyExclusive("csv", "json")
-	completeWith(cmd, "outcome", []string{moving, string(batch.Skipped), string(batch.Failed)})
+	completeWith(cmd, "outcome", planOutcomes())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		for _, o := range outcomes {
-			if _, err := choice(cmd, "outcome", o, []string{moving, string(batch.Skipped), string(batch.Failed)}); err != nil {
+		for _, outcome := range o.outcomes {
+			if _, err := choice(cmd, "outcome", outcome, planOutcomes()); err != nil {
 				return err
 			}
 		}
-		rows := asCSV || asJSON
-		if !rows && len(outcomes)+len(reasons) > 0 {
+		if !o.rows() && len(o.outcomes)+len(o.reasons) > 0 {
 			return badUsage(cmd, "--outcome and --reason choose among rows: give --csv or --json too")
 		}
-		d, err := a.look(cmd, rows)
+		d, err := a.look(cmd, o.rows())
 		if err != nil {
 			return err
 		}
 		defer d.close()
-		ctx := cmd.Context()
-		b, p, sum, err := planOf(ctx, d, args[0])
-		if err != nil {
-			return err
-		}
-		want := func(r batch.Row) bool { return wanted(r, outcomes, reasons) }
-		switch {
-		case asCSV:
-			return writePlan(ctx, d, p, a.env.Stdout, want)
-		case asJSON:
-			return a.planLines(ctx, d, p, want)
-		}
-		screen := planScreen{batch: b, plan: p, digest: sum}
-		key := ledger.Key(b.ID, planCSVName)
-		if _, err := d.ledger.Store().Stat(ctx, key); err == nil {
-			screen.csv = d.shownKey(key)
-		}
-		return screen.write(a.env.Stdout)
+		return a.showPlan(cmd.Context(), d, args[0], o)
 	}
 	return cmd
+}
+
+// rows reports whether rows are asked for, rather than the screen.
+func (o planFlags) rows() bool { return o.csv || o.json }
+
+func (a *app) showPlan(ctx context.Context, d *desk, text string, o planFlags) error {
+	b, p, sum, err := planOf(ctx, d, text)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.csv:
+		return writePlan(ctx, d, p, a.env.Stdout, o.wanted)
+	case o.json:
+		return a.planLines(ctx, d, p, o.wanted)
+	}
+	screen := planScreen{batch: b, plan: p, digest: sum}
+	key := ledger.Key(b.ID, planCSVName)
+	if _, err := d.ledger.Store().Stat(ctx, key); err == nil {
+		screen.csv = d.shownKey(key)
+	}
+	return screen.write(a.env.Stdout)
 }
 
 func planOf(ctx context.Context, d *desk, text string) (batch.Batch, batch.Plan, string, error) {
@@ -84,13 +95,13 @@ func planOf(ctx context.Context, d *desk, text string) (batch.Batch, batch.Plan,
 	return b, p, sum, err
 }
 
-func wanted(r batch.Row, outcomes, reasons []string) bool {
+func (o planFlags) wanted(r batch.Row) bool {
 	outcome := string(r.Outcome)
 	if r.Moves() {
 		outcome = moving
 	}
-	return (len(outcomes) == 0 || slices.Contains(outcomes, outcome)) &&
-		(len(reasons) == 0 || slices.Contains(reasons, string(r.Reason)))
+	return (len(o.outcomes) == 0 || slices.Contains(o.outcomes, outcome)) &&
+		(len(o.reasons) == 0 || slices.Contains(o.reasons, string(r.Reason)))
 }
 
 func (a *app) planLines(ctx context.Context, d *desk, p batch.Plan, want func(batch.Row) bool) error {

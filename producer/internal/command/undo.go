@@ -111,7 +111,7 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 // lastRename is the newest rename batch that renamed objects and was not undone.
 func lastRename(ctx context.Context, led *ledger.Ledger) (batch.Batch, error) {
 	undone := map[batch.ID]bool{}
-	found, err := newest(ctx, led, 0, func(b batch.Batch) bool { return b.Kind != batch.Inspect })
+	found, err := newest(ctx, led, 0, anyID, func(b batch.Batch) bool { return b.Kind != batch.Inspect })
 	if err != nil {
 		return batch.Batch{}, err
 	}

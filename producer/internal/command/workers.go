@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,14 +13,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
 )
 
 // shownWorker is one worker in `workers --json`, a line each.
 type shownWorker struct {
 	ledger.Worker
-	SilentSeconds float64 `json:"silentSeconds"`
-	Alive         bool    `json:"alive"`
+	SilentSeconds float64  `json:"silentSeconds"`
+	Alive         bool     `json:"alive"`
+	InHand        []inHand `json:"inHand"`
+}
+
+// inHand is one segment that a worker has claimed.
+type inHand struct {
+	Batch   batch.ID   `json:"batch"`
+	Step    batch.Step `json:"step"`
+	Segment int        `json:"segment"`
+	Attempt int        `json:"attempt"`
+	// Objects and Bytes done so far.
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes"`
 }
 
 func (a *app) workersCommand() *cobra.Command {
@@ -43,7 +57,7 @@ func (a *app) workersCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, d.close()) }()
-		workers, err := d.flow.Live().Workers(cmd.Context())
+		workers, err := shownWorkers(cmd.Context(), d.flow.Live())
 		if err != nil {
 			return err
 		}
@@ -51,8 +65,7 @@ func (a *app) workersCommand() *cobra.Command {
 			return a.showWorkers(workers)
 		}
 		for _, w := range workers {
-			row := shownWorker{w, w.Silent.Seconds(), w.Silent < silentAfter}
-			if err := printLine(a.env.Stdout, row); err != nil {
+			if err := printLine(a.env.Stdout, w); err != nil {
 				return err
 			}
 		}
@@ -79,20 +92,55 @@ func (a *app) localWorker(p place, asJSON bool) error {
 	return a.print("%s\n", archive.EscapeText(who))
 }
 
-func (a *app) showWorkers(workers []ledger.Worker) error {
+// shownWorkers joins the registry with what the batches in hand say of their segments.
+func shownWorkers(ctx context.Context, live *ledger.Live) ([]shownWorker, error) {
+	workers, err := live.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := live.Active(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claimed := map[string][]inHand{}
+	for _, id := range ids {
+		p, err := live.Progress(ctx, id)
+		if errors.Is(err, ledger.ErrNotLive) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range p.Window {
+			if e.State == "c" {
+				claimed[e.Worker] = append(claimed[e.Worker], inHand{id, e.Step, e.Segment, e.Attempt, e.Objects, e.Bytes})
+			}
+		}
+	}
+	out := make([]shownWorker, len(workers))
+	for i, w := range workers {
+		out[i] = shownWorker{w, w.Silent.Seconds(), w.Silent < silentAfter, claimed[w.ID]}
+	}
+	return out, nil
+}
+
+func (a *app) showWorkers(workers []shownWorker) error {
 	if len(workers) == 0 {
 		return a.print("no workers\n")
 	}
 	tw := tabwriter.NewWriter(a.env.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "WORKER\tHOST\tVERSION\tPOOLS\tSLOTS\tUP\tLAST SEEN\tHEALTH\tROOTS")
+	fmt.Fprintln(tw, "WORKER\tHOST\tVERSION\tPOOLS\tSLOTS\tUP\tLAST SEEN\tCHECKS\tIN HAND\tROOTS")
 	for _, w := range workers {
-		var roots []string
+		var roots, hand []string
 		for _, r := range w.Roots {
 			roots = append(roots, r.String())
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d of %d busy\t%s\t%s\t%s\t%s\n", archive.EscapeText(w.ID), archive.EscapeText(w.Process.Host),
+		for _, h := range w.InHand {
+			hand = append(hand, fmt.Sprintf("%s/%s/%d", h.Batch, h.Step, h.Segment))
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d of %d busy\t%s\t%s\t%s\t%s\t%s\n", archive.EscapeText(w.ID), archive.EscapeText(w.Process.Host),
 			archive.EscapeText(w.Version), archive.EscapeText(strings.Join(w.Pools, ",")), w.Busy, w.Slots,
-			time.Since(w.Started).Round(time.Second), seen(w), health(w), strings.Join(roots, ","))
+			time.Since(w.Started).Round(time.Second), seen(w.Worker), checks(w.Worker), strings.Join(hand, ","), strings.Join(roots, ","))
 	}
 	return tw.Flush()
 }
@@ -105,15 +153,15 @@ func seen(w ledger.Worker) string {
 	return text
 }
 
-func health(w ledger.Worker) string {
-	var bad []string
+// checks are the worker's checks by name.
+func checks(w ledger.Worker) string {
+	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(w.Health)) {
+		state := " ok"
 		if w.Health[name] != "" {
-			bad = append(bad, archive.EscapeText(name+": "+w.Health[name]))
+			state = ": " + w.Health[name]
 		}
+		parts = append(parts, archive.EscapeText(name+state))
 	}
-	if bad == nil {
-		return "ok"
-	}
-	return strings.Join(bad, "; ")
+	return strings.Join(parts, "; ")
 }
