@@ -149,6 +149,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, out io.W
 	w, err := runtime.New(runtime.Options{
 		ID: s.id, Redis: client, Prefix: s.prefix, Ledger: led, Pools: s.pools, Roots: s.roots, Slots: s.slots, Strict: s.strict,
 		ExifTool: s.exiftool, Scratch: s.scratch, Grace: 5 * time.Second, Version: version, Log: tel.Log,
+		Tracer: tel.Tracer, Meter: tel.Meter,
 		Health: func() map[string]string { return unwell(health.Snapshot()) },
 	})
 	if err != nil {

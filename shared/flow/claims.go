@@ -29,6 +29,8 @@ type Claims struct {
 	worker string
 	log    *slog.Logger
 
+	objects, bytes atomic.Int64 // of all executions, ended ones included
+
 	mu   sync.Mutex
 	held map[*Execution]struct{}
 }
@@ -45,7 +47,7 @@ func (c *Claims) Take(ctx context.Context, t batch.Task) (*Execution, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Execution{Claim: claim}
+	x := &Execution{Claim: claim, claims: c}
 	x.valid.Store(int64(sent + validFor))
 	x.cancelled.Store(claim.Cancelled)
 	c.mu.Lock()
@@ -67,6 +69,9 @@ func (c *Claims) Busy() int {
 	defer c.mu.Unlock()
 	return len(c.held)
 }
+
+// Done is what all executions of this process have done so far.
+func (c *Claims) Done() (objects, bytes int64) { return c.objects.Load(), c.bytes.Load() }
 
 // Run renews all claims every second until ctx is done.
 func (c *Claims) Run(ctx context.Context) {
@@ -127,6 +132,7 @@ func boottime() time.Duration {
 type Execution struct {
 	Claim ledger.Claim
 
+	claims    *Claims
 	valid     atomic.Int64 // CLOCK_BOOTTIME until which the claim is certainly held
 	lost      atomic.Bool
 	cancelled atomic.Bool
@@ -156,6 +162,8 @@ func (x *Execution) Cancelled() bool { return x.cancelled.Load() }
 func (x *Execution) Advance(objects, bytes int64) {
 	x.objects.Add(objects)
 	x.bytes.Add(bytes)
+	x.claims.objects.Add(objects)
+	x.claims.bytes.Add(bytes)
 }
 
 // Working says which object of the segment is being worked on now, -1 for none, and whether alone.

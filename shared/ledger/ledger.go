@@ -80,19 +80,20 @@ func (l *Ledger) Batch(ctx context.Context, id batch.ID) (batch.Batch, error) {
 	return b, b.Validate()
 }
 
-// Batches yields the ids of all batches, oldest first, with one small listing for each.
+// Batches yields the ids of all batches, oldest first, with one small listing for each. A folder without its batch.json is
+// a submission that was not finished, and is passed over.
 func (l *Ledger) Batches(ctx context.Context) iter.Seq2[batch.ID, error] {
 	return func(yield func(batch.ID, error) bool) {
 		var after archive.Key
 		for {
-			id, err := l.nextBatch(ctx, after)
+			id, whole, err := l.nextBatch(ctx, after)
 			if err != nil || id == "" {
 				if err != nil {
 					yield("", err)
 				}
 				return
 			}
-			if !yield(id, nil) {
+			if whole && !yield(id, nil) {
 				return
 			}
 			// "0" is the byte after "/": past everything in this batch's folder.
@@ -101,17 +102,18 @@ func (l *Ledger) Batches(ctx context.Context) iter.Seq2[batch.ID, error] {
 	}
 }
 
-func (l *Ledger) nextBatch(ctx context.Context, after archive.Key) (batch.ID, error) {
+// nextBatch is the first folder after a key. It is whole if it begins with batch.json, which sorts before all else in it.
+func (l *Ledger) nextBatch(ctx context.Context, after archive.Key) (id batch.ID, whole bool, err error) {
 	for e, err := range l.store.List(ctx, store.ListOptions{Prefix: "batches/", After: after}) {
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		name, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Key), "batches/"), "/")
 		if id, err := batch.ParseID(name); err == nil && rest != "" {
-			return id, nil
+			return id, rest == "batch.json", nil
 		}
 	}
-	return "", nil
+	return "", false, nil
 }
 
 // CreateEvent stores event e of a batch: store.ErrExist if there is an event of that number already.

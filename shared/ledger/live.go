@@ -503,8 +503,22 @@ type Worker struct {
 	Started time.Time      `json:"started"`
 	// Health is each check by name with its error, "" if well.
 	Health map[string]string `json:"health,omitempty"`
+	// ObjectsPerSecond and BytesPerSecond are averages over the last seconds.
+	ObjectsPerSecond float64 `json:"objectsPerSecond"`
+	BytesPerSecond   float64 `json:"bytesPerSecond"`
+	// Memory is the resident set of the worker and of its ExifTool processes, in bytes.
+	Memory   int64             `json:"memory"`
+	ExifTool []ExifToolProcess `json:"exiftool,omitempty"`
 	// Silent is the time since its last sign of life, by Redis's clock.
 	Silent time.Duration `json:"-"`
+}
+
+// ExifToolProcess is one of a worker's ExifTool processes.
+type ExifToolProcess struct {
+	PID      int         `json:"pid"` // 0 while it is being restarted
+	Level    batch.Level `json:"level"`
+	Version  string      `json:"version,omitempty"`
+	Restarts int         `json:"restarts"`
 }
 
 // Reaches reports whether the worker may touch an archive.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -202,7 +203,8 @@ func NewCatalogueWriter(w io.Writer, opts CatalogueOptions) *CatalogueWriter {
 	return &CatalogueWriter{
 		limit: opts.RowGroup,
 		w: parquet.NewGenericWriter[CatalogueRow](w,
-			parquet.Compression(&parquet.Zstd),
+			// The fastest level has the smallest window: the encoder's memory counts more here than a few percent of size.
+			parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 			// Minimum and maximum of texts that nobody filters by would only make the footer large.
 			parquet.SkipPageBounds("message"),
 			parquet.SkipPageBounds("tags", "key_value", "key"),

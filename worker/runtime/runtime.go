@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -55,6 +57,9 @@ type Options struct {
 	Version string
 	// Health, if set, is shown in the registry: each check by name with its error, "" if well.
 	Health func() map[string]string
+	// Tracer and Meter default to none.
+	Tracer trace.Tracer
+	Meter  metric.Meter
 	Log    *slog.Logger
 }
 
@@ -68,6 +73,7 @@ type Worker struct {
 	pool       *exiftool.Pool
 	self       ledger.Process
 	started    time.Time
+	rates      rates
 	owned      owned
 }
 
@@ -98,7 +104,7 @@ func New(o Options) (*Worker, error) {
 		Steps: steps{flow: w.flow, inspector: inspecting.New(w.pool, inspecting.Options{}), self: w.self, exiftool: o.ExifTool, slots: o.Slots, log: o.Log}.all(),
 	})
 	w.consumer, err = queue.NewConsumer(o.Redis, queue.ConsumerOptions{
-		Prefix: o.Prefix, Pools: o.Pools, Slots: o.Slots, Strict: o.Strict, Poll: o.Poll, Grace: o.Grace, Log: o.Log,
+		Prefix: o.Prefix, Pools: o.Pools, Slots: o.Slots, Strict: o.Strict, Poll: o.Poll, Grace: o.Grace, Log: o.Log, Tracer: o.Tracer, Meter: o.Meter,
 	}, d.Handle)
 	return w, err
 }
@@ -226,7 +232,10 @@ func (w *Worker) register(ctx context.Context) error {
 	if w.options.Health != nil {
 		health = w.options.Health()
 	}
+	objects, bytes := w.rates.see(w.claims.Done())
+	processes, memory := w.exiftool()
 	return w.flow.Live().Register(ctx, ledger.Worker{
+		ObjectsPerSecond: objects, BytesPerSecond: bytes, ExifTool: processes, Memory: memory,
 		ID: w.options.ID, Process: w.self, Pools: w.options.Pools, Roots: w.options.Roots, Slots: w.options.Slots,
 		Busy: w.claims.Busy(), Version: w.options.Version, Started: w.started, Health: health,
 	})

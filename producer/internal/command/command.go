@@ -216,7 +216,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.inspectCommand(), a.renameCommand(), a.applyCommand(), a.undoCommand(), a.tryCommand(),
 		a.listCommand(), a.showCommand(), a.watchCommand(), a.planCommand(), a.reportCommand(),
-		a.resumeCommand(), a.cancelCommand(), a.workersCommand(), a.doctorCommand(), a.versionCommand(),
+		a.resumeCommand(), a.recoverCommand(), a.cancelCommand(), a.workersCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -7,9 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -128,21 +128,34 @@ func (a *app) showWorkers(workers []shownWorker) error {
 	if len(workers) == 0 {
 		return a.print("no workers\n")
 	}
-	tw := tabwriter.NewWriter(a.env.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "WORKER\tHOST\tVERSION\tPOOLS\tSLOTS\tUP\tLAST SEEN\tCHECKS\tIN HAND\tROOTS")
 	for _, w := range workers {
-		var roots, hand []string
-		for _, r := range w.Roots {
-			roots = append(roots, r.String())
+		if err := a.print("%s", describeWorker(w)); err != nil {
+			return err
 		}
-		for _, h := range w.InHand {
-			hand = append(hand, fmt.Sprintf("%s/%s/%d", h.Batch, h.Step, h.Segment))
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d of %d busy\t%s\t%s\t%s\t%s\t%s\n", archive.EscapeText(w.ID), archive.EscapeText(w.Process.Host),
-			archive.EscapeText(w.Version), archive.EscapeText(strings.Join(w.Pools, ",")), w.Busy, w.Slots,
-			time.Since(w.Started).Round(time.Second), seen(w.Worker), checks(w.Worker), strings.Join(hand, ","), strings.Join(roots, ","))
 	}
-	return tw.Flush()
+	return nil
+}
+
+// describeWorker is a paragraph for one worker.
+func describeWorker(w shownWorker) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-9s %s\n", name, archive.EscapeText(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintf(&b, "%s\n", archive.EscapeText(fmt.Sprintf("%s on %s, version %s, up %s, last seen %s", w.ID, w.Process.Host, w.Version,
+		time.Since(w.Started).Round(time.Second), seen(w.Worker))))
+	line("serves", "pools %s; roots %v", strings.Join(w.Pools, ", "), w.Roots)
+	line("slots", "%d of %d busy", w.Busy, w.Slots)
+	for _, h := range w.InHand {
+		line("in hand", "%s, %s, segment %d, attempt %d: %d objects, %s", h.Batch, h.Step, h.Segment, h.Attempt, h.Objects, humanize.IBytes(uint64(max(0, h.Bytes))))
+	}
+	line("speed", "%.1f objects/s, %s/s", w.ObjectsPerSecond, humanize.IBytes(uint64(max(0, w.BytesPerSecond))))
+	line("memory", "%s, its ExifTool processes included", humanize.IBytes(uint64(max(0, w.Memory))))
+	for _, e := range w.ExifTool {
+		line("exiftool", "%s, level %s, process %d, %d restarts", e.Version, e.Level, e.PID, e.Restarts)
+	}
+	line("checks", "%s", checks(w.Worker))
+	return b.String()
 }
 
 func seen(w ledger.Worker) string {
