@@ -5,15 +5,21 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := $(GO) tool -modfile=.ci/tools.mod
 
-.PHONY: help build test check lint bench fuzz demo clean
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+.PHONY: help build test check lint bench fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
 
 help: ## this text
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-build: ## bin/reshelf, bin/reshelf-worker, bin/reshelf-dashboard
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/reshelf ./producer
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/reshelf-worker ./worker
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/reshelf-dashboard ./dashboard
+build: bin/reshelf bin/reshelf-worker bin/reshelf-dashboard ## the three programs, in bin/
+
+bin/reshelf:
+	$(BUILD) -o $@ ./producer
+bin/reshelf-worker:
+	$(BUILD) -o $@ ./worker
+bin/reshelf-dashboard:
+	$(BUILD) -o $@ ./dashboard
 
 test: check ## installs what the tests need, checks the sources, runs all tests
 	.ci/install redis-server libimage-exiftool-perl chromium gcc libc6-dev
@@ -36,10 +42,13 @@ fuzz: ## each fuzz target for 20 seconds
 	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/func //'); do \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 20s ./$$p || exit 1; done; done
 
+chart: ## lints and renders the chart (builds helm the first time: minutes)
+	.ci/helm
+
 demo: ## inspects, renames, undoes and proves it on a sample archive; ARCHIVE=DIR inspects DIR and changes nothing
 	.ci/install libimage-exiftool-perl
-	@$(MAKE) --no-print-directory build
-	.ci/demo $(if $(ARCHIVE),'$(ARCHIVE)')
+	@$(MAKE) --no-print-directory bin/reshelf
+	@.ci/demo $(if $(ARCHIVE),'$(ARCHIVE)')
 
 clean: ## removes what make build and make demo made
 	rm -rf bin demo-archive

@@ -133,7 +133,7 @@ func finish(dir string) error {
 		errs = append(errs, duplicate(filepath.Join(dir, base+".JPG"), filepath.Join(dir, "copies", fmt.Sprintf("copy of %d.JPG", i))))
 	}
 	errs = append(errs,
-		write("broken.jpg", "this is not a picture"),
+		write("broken.jpg", "\x01\x02\x03 this is not a picture \x04\x05"),
 		write("empty.jpg", ""),
 		write("odd/new\nline.txt", "a name of two lines"),
 		write("odd/caf\xe9.txt", "a name that is not UTF-8"),
