@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -361,7 +362,7 @@ func TestHostileNames(t *testing.T) {
 		{"report", "last", "--format", "jsonl"}, {"inspect", filepath.Join(b.archive, "\x1b[2J")}, {"show", "\x1b[2J"},
 	} {
 		o := b.run(args...)
-		if strings.ContainsAny(o.stdout+o.stderr, "\x1b\xff") {
+		if out := o.stdout + o.stderr; strings.Contains(out, "\x1b") || !utf8.ValidString(out) {
 			t.Errorf("reshelf %q: control characters reach the terminal: %q", args, o.stdout+o.stderr)
 		}
 	}

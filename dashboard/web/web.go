@@ -113,7 +113,7 @@ func (d *Dashboard) serveJSON(w http.ResponseWriter, r *http.Request) {
 }
 
 // policy lets the page load its own files and nothing else: no inline script or style, no other site, no frame.
-const policy = "default-src 'self'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+const policy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 
 // guarded sets the headers of everything but asynqmon.
 func guarded(next http.HandlerFunc) http.Handler {

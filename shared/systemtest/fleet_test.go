@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/flow"
 	"github.com/reshelf/reshelf/shared/ledger"
@@ -39,7 +38,7 @@ func build(dir string) (binaries, error) {
 
 // fleet is a real Redis, a ledger and an archive on disk, and worker processes.
 type fleet struct {
-	t       *testing.T
+	t       testing.TB
 	bin     binaries
 	redis   *redistest.Server
 	ledger  string
@@ -49,7 +48,7 @@ type fleet struct {
 	workers map[string]*process
 }
 
-func newFleet(t *testing.T, bin binaries) *fleet {
+func newFleet(t testing.TB, bin binaries) *fleet {
 	t.Helper()
 	f := &fleet{
 		t: t, bin: bin, redis: redistest.Start(t), ledger: filepath.Join(t.TempDir(), "ledger"),
@@ -119,7 +118,7 @@ func (f *fleet) spawn(name string, args ...string) *process {
 }
 
 // alive fails the test if the process has ended.
-func (p *process) alive(t *testing.T) {
+func (p *process) alive(t testing.TB) {
 	t.Helper()
 	select {
 	case <-p.done:
@@ -245,11 +244,4 @@ func (f *fleet) over(id batch.ID, limit time.Duration) batch.Status {
 	f.t.Helper()
 	f.wait(limit, "batch "+string(id)+" to be over", func() bool { return f.status(id).State.Over() })
 	return f.status(id)
-}
-
-func (f *fleet) root() archive.Root {
-	f.t.Helper()
-	r, err := archive.FileRoot(f.archive)
-	f.must(err)
-	return r
 }

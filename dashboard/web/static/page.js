@@ -64,9 +64,9 @@ async function look() {
       say("lost");
     }
   }
-  next = setTimeout(look, every);
+  next = 0;
 }
 
 say("live");
-next = setTimeout(look, every);
+next = 0;
 document.addEventListener("visibilitychange", look);

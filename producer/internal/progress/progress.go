@@ -124,9 +124,9 @@ func (d *Display) Write(p []byte) (int, error) {
 
 // shown is a state in words.
 type shown struct {
-	state                     State
-	phase, left, right, speed string
-	line                      string
+	state              State
+	phase, left, right string
+	line               string
 }
 
 func view(s State, m meter) shown {

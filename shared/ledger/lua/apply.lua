@@ -1,9 +1,22 @@
 -- Brings the live state up to an event, unless it is there or past it.
 --   KEYS b, w, r   ARGV event, state, step, paused, cancelled, priority, reason
 --   returns {1 if it changed, 0 if not, -1 if Redis does not know the batch; over}
+local function forgive(w)
+  -- Who resumes or cancels a batch has seen to what failed: its segments start anew, at once.
+  local all = redis.call('HGETALL', w)
+  for i = 1, #all, 2 do
+    local e = cjson.decode(all[i + 1])
+    if e.f then
+      e.f, e.n = nil, nil
+      put(w, all[i], e)
+    end
+  end
+end
+
 local had = tonumber(redis.call('HGET', KEYS[1], 'event') or '-1')
 if had < 0 then return {-1, 0} end
 if tonumber(ARGV[1]) > had then
+  if redis.call('HGET', KEYS[1], 'paused') == '1' and ARGV[4] == '0' then forgive(KEYS[2]) end
   if redis.call('HGET', KEYS[1], 'state') ~= ARGV[2] then
     redis.call('DEL', KEYS[2], KEYS[3])
     for _, step in ipairs({'list', 'inspect', 'plan', 'rename', 'finish'}) do

@@ -1,5 +1,5 @@
 -- Hands out segments to be enqueued until `room` of the step are enqueued or claimed: those to be dispatched again first,
--- then new ones.
+-- then new ones. One that waits after a failure keeps its place.
 --   KEYS b, w, r, settled   ARGV step, room
 --   returns {segment, attempt, segment, attempt, …}
 local step, room = ARGV[1], tonumber(ARGV[2])
@@ -11,18 +11,27 @@ for _, field in ipairs(waiting) do
   if taken >= room then break end
   if step_of(field) == step then
     local e = cjson.decode(redis.call('HGET', KEYS[2], field))
-    redis.call('LREM', KEYS[3], 0, field)
-    e.a, e.s, e.t = e.a + 1, 'q', at
-    put(KEYS[2], field, e)
-    busy(KEYS[1], field, 1)
     taken = taken + 1
-    out[#out + 1] = tonumber(string.match(field, '%d+$'))
-    out[#out + 1] = e.a
+    if (e.n or 0) <= at then
+      redis.call('LREM', KEYS[3], 0, field)
+      e.a, e.s, e.t, e.n = e.a + 1, 'q', at, nil
+      put(KEYS[2], field, e)
+      busy(KEYS[1], field, 1)
+      out[#out + 1] = tonumber(string.match(field, '%d+$'))
+      out[#out + 1] = e.a
+    end
   end
 end
 if stopping(KEYS[1], step) then return out end
 local known, nxt, seen = tonumber(h[2] or '0'), tonumber(h[3] or '0'), 0
 while taken < room and nxt < known and seen < 10000 do
+  if redis.call('GETBIT', KEYS[4], nxt) == 1 then
+    -- After recovery a million may have settled. BITPOS begins at a whole byte and finds none where the string ends.
+    local clear = redis.call('BITPOS', KEYS[4], 0, math.floor(nxt / 8))
+    if clear < 0 then clear = 8 * redis.call('STRLEN', KEYS[4]) end
+    nxt = math.max(nxt, clear)
+    if nxt >= known then break end
+  end
   local field = step .. '/' .. nxt
   if redis.call('GETBIT', KEYS[4], nxt) == 0 and redis.call('HEXISTS', KEYS[2], field) == 0 then
     put(KEYS[2], field, {a = 1, s = 'q', e = '0', t = at})

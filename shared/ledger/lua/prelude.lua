@@ -3,7 +3,7 @@
 --   w  hash: the dispatch window, "<step>/<segment>" -> entry (JSON):
 --        a attempt   s state: q enqueued, c claimed, r to be dispatched again   e epoch (text: 16 digits; "0" never claimed)
 --        w worker    t time of the last sign of life, ms   p progress   pt time of the last progress, ms
---        f executions that ended with an error
+--        f executions that ended with an error   n not to be dispatched again before, ms
 --        h indices of the objects in hand   l 1 if they are handled alone   x suspects: index -> times it killed alone
 --   r  list: fields of w whose state is r
 local function now()

@@ -14,8 +14,8 @@ for i = 1, #all, 2 do
   if kind then
     for _, v in ipairs({kind, field, string.format('%d', e.a), e.w or ''}) do out[#out + 1] = v end
     if kind ~= 'queued' then
-      e.x = e.x or {}
       for index in string.gmatch(e.h or '', '%d+') do
+        e.x = e.x or {} -- never stored empty: miniredis would write it as an array
         e.x[index] = (e.x[index] or 0) + (e.l or 0)
       end
       to_redo(KEYS[1], KEYS[2], KEYS[3], field, e)
