@@ -79,7 +79,7 @@ func draw(dir string, n int) (int, error) {
 		}
 	}
 	odd := map[string]string{
-		"notes.txt": "no tags here\n", "empty.jpg": "", "broken.jpg": "\xff\xd8\xff\xe1 not a picture", "caf\xe9 \xff.txt": "not UTF-8",
+		"notes.txt": "no tags here\n", "empty.jpg": "", "broken.jpg": "\x01\x02\x03 not a picture \x04", "caf\xe9 \xff.txt": "not UTF-8",
 		"new\nline.txt": "a line", "-execute": "a name", "x\n-if\nsystem('touch owned');1": "a command",
 	}
 	for name, content := range odd {
