@@ -64,9 +64,9 @@ async function look() {
       say("lost");
     }
   }
-  next = 0;
+  next = setTimeout(look, every);
 }
 
 say("live");
-next = 0;
+next = setTimeout(look, every);
 document.addEventListener("visibilitychange", look);
