@@ -155,6 +155,11 @@ func (f *Flow) Sync(ctx context.Context, id batch.ID) error {
 		if err != nil {
 			return err
 		}
+		if over && s.Cancelled && s.State == batch.Renaming {
+			if over, err = f.accounted(ctx, b); err != nil {
+				return err
+			}
+		}
 		e, due, err := f.next(ctx, b, s, over)
 		if err != nil {
 			return err
@@ -185,6 +190,30 @@ func (f *Flow) enter(ctx context.Context, b batch.Batch, s batch.Status) (over b
 		return false, err
 	}
 	return f.live.Seal(ctx, b.ID, batch.StepRename, len(p.Segments))
+}
+
+// accounted reports whether each segment that an execution began to rename has its part. One that has not is taken in hand
+// again: Redis may have been lost, and with it who had claimed what before the batch was cancelled.
+func (f *Flow) accounted(ctx context.Context, b batch.Batch) (bool, error) {
+	all := true
+	for n, err := range f.ledger.Begun(ctx, b.ID, batch.StepRename, 1) {
+		if err != nil {
+			return false, err
+		}
+		ref := batch.Ref{Batch: b.ID, Step: batch.StepRename, Generation: 1, Segment: n}
+		_, err := f.ledger.PartHeader(ctx, ref)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, store.ErrNotExist) {
+			return false, err
+		}
+		if err := f.live.Revive(ctx, ref); err != nil {
+			return false, err
+		}
+		all = false
+	}
+	return all, nil
 }
 
 // next is the event that is due, if any.
@@ -355,24 +384,16 @@ func (f *Flow) Sealed(ctx context.Context, b batch.Batch, total int) error {
 // Previous is the number of objects that the last batch over the same whole archive found, 0 if there was none: an archive
 // that is suddenly empty is not believed. Only the newest hundred batches are looked at.
 func (f *Flow) Previous(ctx context.Context, b batch.Batch) (int64, error) {
-	var ids []batch.ID
-	for id, err := range f.ledger.Batches(ctx) {
-		if err != nil {
-			return 0, err
-		}
-		if id < b.ID {
-			ids = append(ids, id)
-		}
-		if len(ids) > 100 {
-			ids = slices.Delete(ids, 0, 1)
-		}
+	ids, err := f.ledger.Newest(ctx, 100)
+	if err != nil {
+		return 0, err
 	}
-	for _, id := range slices.Backward(ids) {
+	for _, id := range ids {
 		earlier, err := f.ledger.Batch(ctx, id)
 		if err != nil {
 			return 0, err
 		}
-		if earlier.Archive != b.Archive || earlier.Manifest || !earlier.Kind.Has(batch.StepInspect) {
+		if id >= b.ID || earlier.Archive != b.Archive || earlier.Manifest || !earlier.Kind.Has(batch.StepInspect) {
 			continue
 		}
 		h, err := f.ledger.SegmentHeader(ctx, batch.Ref{Batch: id, Step: batch.StepInspect, Generation: 1})

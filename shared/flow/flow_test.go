@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -817,5 +821,143 @@ func TestSegmentsThatExistAreNotMadeTwice(t *testing.T) {
 	w.must(err)
 	if _, err := w.ledger.CreateSegment(w.ctx(), ref, batch.Segment{}); !errors.Is(err, store.ErrExist) {
 		t.Errorf("second creation = %v, want ErrExist", err)
+	}
+}
+
+// Redis freezes in the middle of a round, after it was found to be steady.
+func TestAFreezeInTheMiddleOfARoundConvictsNobody(t *testing.T) {
+	w := newWorld(t)
+	b := w.submit(batch.Inspect)
+	w.list(b, 1)
+	x := w.mustClaim(w.queue.take(batch.StepInspect)[0])
+	r := w.reconciler("worker")
+	start := time.Now()
+	for d := time.Duration(0); d < 15*time.Second; d += time.Second {
+		w.must(r.Once(w.ctx(), start.Add(d)))
+	}
+	hook := &freeze{server: w.redis}
+	w.redis.Client().AddHook(hook)
+	hook.armed.Store(true)
+	w.must(r.Once(w.ctx(), start.Add(16*time.Second)))
+	hook.wait()
+	if got := w.queue.take(batch.StepInspect); len(got) != 0 {
+		t.Fatalf("dispatched %+v although Redis had been silent", got)
+	}
+	w.must(w.beatOnce(x, 0))
+}
+
+// freeze stops a server for longer than a claim may be silent, right after the reconciler asked it for the time.
+type freeze struct {
+	server  *redistest.Server
+	armed   atomic.Bool
+	resumed sync.WaitGroup
+}
+
+func (f *freeze) wait() { f.resumed.Wait() }
+
+func (f *freeze) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *freeze) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (f *freeze) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == "time" && f.armed.CompareAndSwap(true, false) {
+			f.server.Pause()
+			f.resumed.Go(func() {
+				time.Sleep(7 * time.Second)
+				f.server.Resume()
+			})
+		}
+		return err
+	}
+}
+
+// slow is a ledger's store as far away as a bucket.
+type slow struct{ store.Store }
+
+func (s slow) Open(ctx context.Context, key archive.Key, offset, length int64, want archive.Identity) (*store.Content, error) {
+	select {
+	case <-time.After(50 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return s.Store.Open(ctx, key, offset, length, want)
+}
+
+func TestEveryBatchIsRepairedHoweverManyThereAre(t *testing.T) {
+	w := newWorld(t)
+	var ids []batch.ID
+	for i := range 30 {
+		b := w.batch(batch.Inspect)
+		b.ID = batch.ID(fmt.Sprintf("01jd00000000000000000000%02d", i))
+		w.must(w.flow.Submit(w.ctx(), b))
+		ids = append(ids, b.ID)
+	}
+	// Their submitters died before Redis heard of the cancellation.
+	for _, id := range ids {
+		w.must(w.ledger.CreateEvent(w.ctx(), id, batch.Event{N: 1, Kind: batch.EventCancel, At: time.Now()}))
+	}
+	w.ledger = ledger.New(slow{w.ledger.Store()})
+	w.flow = w.newFlow()
+	r := w.reconciler("worker")
+	start := time.Now()
+	rounds := 0
+	for ; ; rounds++ {
+		if rounds > 20 {
+			t.Fatal("some batches are never reached")
+		}
+		began := time.Now()
+		w.must(r.Once(w.ctx(), start.Add(time.Duration(rounds)*time.Second)))
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("a round took %v", took)
+		}
+		reached := 0
+		for _, id := range ids {
+			if s, err := w.flow.Live().Head(w.ctx(), id); err == nil && s.Cancelled {
+				reached++
+			}
+		}
+		if reached == len(ids) {
+			break
+		}
+	}
+	if rounds == 0 {
+		t.Error("one round reached all: the test proves nothing")
+	}
+}
+
+func TestWhatWasBegunIsLookedAtAlthoughRedisWasLostAndTheBatchCancelled(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		w := newWorld(t)
+		b, digest := w.planned()
+		_, err := w.flow.Decide(w.ctx(), id, batch.Event{Kind: batch.EventApprove, Plan: digest})
+		w.must(err)
+		x := w.mustClaim(w.queue.take(batch.StepRename)[0])
+		e := ledger.Execution{Ref: x.Claim.Ref(), Epoch: x.Claim.Epoch}
+		w.must(w.ledger.BeginExecution(w.ctx(), e)) // it moves objects, and then dies or gives back
+		if ended {
+			w.must(w.ledger.EndExecution(w.ctx(), e))
+		}
+		w.decide(batch.EventCancel)
+		w.redis.FlushAll()
+		w.queue.tasks = nil
+		w.must(w.flow.Recover(w.ctx(), id))
+		if s := w.status(); s.State != batch.Renaming {
+			t.Fatalf("batch is %s, want %s until somebody has looked at what was done", s, batch.Renaming)
+		}
+		tasks := w.queue.take(batch.StepRename)
+		if len(tasks) != 1 {
+			t.Fatalf("tasks = %+v, want the segment that was begun", tasks)
+		}
+		again := w.mustClaim(tasks[0])
+		if !again.Cancelled() {
+			t.Error("the execution is not told that the batch is cancelled")
+		}
+		w.finish(b, again, done("ka"))
+		if s := w.status(); s.State != batch.Finishing {
+			t.Errorf("batch is %s, want %s", s, batch.Finishing)
+		}
 	}
 }

@@ -3,7 +3,9 @@ package flow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/reshelf/reshelf/shared/batch"
@@ -20,6 +22,8 @@ const (
 	steadyFor     = 15 * time.Second
 	queuedAfter   = 5 * time.Second
 	progressAfter = 30 * time.Minute
+	silence       = time.Second     // an answer of Redis that takes longer is a gap
+	roundFor      = 2 * time.Second // of one round, beside what cannot wait
 )
 
 // Reconciler repairs what died half way. Every worker runs one; a lock lets one at a time judge.
@@ -33,6 +37,8 @@ type Reconciler struct {
 	steady time.Time // Redis has answered without a gap since
 	last   time.Time // it answered last
 	ticks  int
+	// repaired is the batch that was repaired last.
+	repaired batch.ID
 }
 
 // NewReconciler returns a reconciler of that owner (a worker's id). sweep may be nil.
@@ -58,8 +64,10 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 }
 
-// Once does one round. now is the local clock; it decides only whether Redis was steady for long enough to judge others.
+// Once does one round: it judges all batches, then repairs those that were judged and as many others as it can in a short
+// time. now is the local clock; it decides only whether Redis was steady for long enough to judge others.
 func (r *Reconciler) Once(ctx context.Context, now time.Time) error {
+	began := time.Now()
 	mine, err := r.flow.live.Lock(ctx, "reconciler", r.owner, lockFor)
 	if err != nil {
 		r.steady = time.Time{}
@@ -68,7 +76,8 @@ func (r *Reconciler) Once(ctx context.Context, now time.Time) error {
 	if r.steady.IsZero() || now.Sub(r.last) > 2*tick {
 		r.steady = now
 	}
-	r.last = now
+	// A long round is no gap of Redis.
+	defer func() { r.last = now.Add(time.Since(began)) }()
 	if err := r.flow.Observe(ctx); err != nil || !mine {
 		return err
 	}
@@ -77,10 +86,12 @@ func (r *Reconciler) Once(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if err := r.one(ctx, id, now.Sub(r.steady) >= steadyFor); err != nil {
-			r.log.WarnContext(ctx, "reconcile batch", "batch", id, "error", err)
-		}
+	var judged []batch.ID
+	if now.Sub(r.steady) >= steadyFor {
+		judged = r.judgeAll(ctx, ids)
+	}
+	if err := r.repair(ctx, append(judged, r.rotate(ids)...), len(judged)); err != nil {
+		return err
 	}
 	if r.sweep != nil && r.ticks%30 == 0 {
 		return r.sweep(ctx)
@@ -88,12 +99,59 @@ func (r *Reconciler) Once(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func (r *Reconciler) one(ctx context.Context, id batch.ID, judge bool) error {
-	if judge {
-		if err := r.judge(ctx, id); err != nil {
-			return err
+// rotate orders ids so that they begin after the one that was repaired last: with very many, a round does not reach all.
+func (r *Reconciler) rotate(ids []batch.ID) []batch.ID {
+	i, found := slices.BinarySearch(ids, r.repaired)
+	if found {
+		i++
+	}
+	return slices.Concat(ids[i:], ids[:i])
+}
+
+// judgeAll returns the batches in which something is to be dispatched again. It asks only Redis, so that it takes a short time
+// for many batches too.
+func (r *Reconciler) judgeAll(ctx context.Context, ids []batch.ID) (judged []batch.ID) {
+	for _, id := range ids {
+		n, err := r.judge(ctx, id)
+		if n > 0 {
+			judged = append(judged, id)
+		}
+		if errors.Is(err, ledger.ErrSilent) {
+			r.steady = time.Time{}
+			r.log.WarnContext(ctx, "reconcile: nobody is judged", "error", err)
+			return judged
+		}
+		if err != nil {
+			r.log.WarnContext(ctx, "reconcile batch", "batch", id, "error", err)
 		}
 	}
+	return judged
+}
+
+// repair does the first must of ids, and then as many as it can within roundFor. It keeps the lock meanwhile.
+func (r *Reconciler) repair(ctx context.Context, ids []batch.ID, must int) error {
+	began, renewed := time.Now(), time.Now()
+	for i, id := range ids {
+		if i >= must && time.Since(began) > roundFor {
+			return nil
+		}
+		if time.Since(renewed) > lockFor/3 {
+			if mine, err := r.flow.live.Lock(ctx, "reconciler", r.owner, lockFor); err != nil || !mine {
+				return err
+			}
+			renewed = time.Now()
+		}
+		if err := r.one(ctx, id); err != nil {
+			r.log.WarnContext(ctx, "reconcile batch", "batch", id, "error", err)
+		}
+		if i >= must {
+			r.repaired = id
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) one(ctx context.Context, id batch.ID) error {
 	err := r.flow.Sync(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNotLive):
@@ -104,11 +162,27 @@ func (r *Reconciler) one(ctx context.Context, id batch.ID, judge bool) error {
 	return err
 }
 
-func (r *Reconciler) judge(ctx context.Context, id batch.ID) error {
-	found, err := r.flow.live.Reconcile(ctx, id, ledger.Limits{Stale: staleAfter, Progress: progressAfter, Queued: queuedAfter})
-	if err != nil || len(found) == 0 {
-		return err
+// judge judges one batch and returns how many of its segments were found.
+func (r *Reconciler) judge(ctx context.Context, id batch.ID) (int, error) {
+	asked := time.Now()
+	seen, err := r.flow.live.Now(ctx)
+	if err != nil {
+		return 0, err
 	}
+	if took := time.Since(asked); took > silence {
+		return 0, fmt.Errorf("%w for %v", ledger.ErrSilent, took)
+	}
+	found, err := r.flow.live.Reconcile(ctx, id, ledger.Limits{
+		Stale: staleAfter, Progress: progressAfter, Queued: queuedAfter, Seen: seen, Silence: silence,
+	})
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	return len(found), r.answer(ctx, id, found)
+}
+
+// answer finds out about segments that are only queued, and logs the others.
+func (r *Reconciler) answer(ctx context.Context, id batch.ID, found []ledger.Judgement) error {
 	head, err := r.flow.live.Head(ctx, id)
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -80,40 +81,24 @@ func (l *Ledger) Batch(ctx context.Context, id batch.ID) (batch.Batch, error) {
 	return b, b.Validate()
 }
 
-// Batches yields the ids of all batches, oldest first, with one small listing for each. A folder without its batch.json is
-// a submission that was not finished, and is passed over.
+// Batches yields the ids of all batches, oldest first, in one listing that looks at nothing but batch.json. A folder
+// without it is a submission that was not finished, and is passed over.
 func (l *Ledger) Batches(ctx context.Context) iter.Seq2[batch.ID, error] {
 	return func(yield func(batch.ID, error) bool) {
-		var after archive.Key
-		for {
-			id, whole, err := l.nextBatch(ctx, after)
-			if err != nil || id == "" {
-				if err != nil {
-					yield("", err)
-				}
+		for e, err := range l.store.List(ctx, store.ListOptions{Prefix: batchesPrefix, Skip: notBatchFile}) {
+			if err == nil && e.Kind == store.Unreadable {
+				err = e.Err
+			}
+			if err != nil {
+				yield("", fmt.Errorf("list the batches: %w", err))
 				return
 			}
-			if whole && !yield(id, nil) {
+			id, err := batch.ParseID(strings.TrimSuffix(strings.TrimPrefix(string(e.Key), batchesPrefix), "/"+batchFile))
+			if err == nil && !yield(id, nil) {
 				return
 			}
-			// "0" is the byte after "/": past everything in this batch's folder.
-			after = archive.Key("batches/" + string(id) + "0")
 		}
 	}
-}
-
-// nextBatch is the first folder after a key. It is whole if it begins with batch.json, which sorts before all else in it.
-func (l *Ledger) nextBatch(ctx context.Context, after archive.Key) (id batch.ID, whole bool, err error) {
-	for e, err := range l.store.List(ctx, store.ListOptions{Prefix: "batches/", After: after}) {
-		if err != nil {
-			return "", false, err
-		}
-		name, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Key), "batches/"), "/")
-		if id, err := batch.ParseID(name); err == nil && rest != "" {
-			return id, rest == "batch.json", nil
-		}
-	}
-	return "", false, nil
 }
 
 // CreateEvent stores event e of a batch: store.ErrExist if there is an event of that number already.
@@ -336,6 +321,24 @@ func (l *Ledger) Executions(ctx context.Context, id batch.ID) iter.Seq2[Executio
 			open = entry.Key
 		}
 		report()
+	}
+}
+
+// Begun yields the segments of a step that any execution began to work on, ended or not, in order.
+func (l *Ledger) Begun(ctx context.Context, id batch.ID, step batch.Step, generation int) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		last := -1
+		for name, err := range l.names(ctx, string(Key(id, "executions", string(step), number(generation), ""))) {
+			text, _, _ := strings.Cut(name, "/")
+			n, convErr := strconv.Atoi(text)
+			if err == nil && (convErr != nil || n == last) {
+				continue
+			}
+			last = n
+			if !yield(n, err) || err != nil {
+				return
+			}
+		}
 	}
 }
 

@@ -249,6 +249,16 @@ func (l *Live) Release(ctx context.Context, c Claim, failed bool) error {
 	return nil
 }
 
+// Revive takes a segment in hand again that was worked on and has no part, to be dispatched even if the batch is cancelled.
+func (l *Live) Revive(ctx context.Context, ref batch.Ref) error {
+	b, w, r := l.keys(ref.Batch)
+	err := l.run(ctx, "revive", []string{b, w, r, l.settledKey(ref.Batch, ref.Step, ref.Generation)}, string(ref.Step), ref.Segment).Err()
+	if err != nil {
+		return fmt.Errorf("take %s in hand again: %w", ref, err)
+	}
+	return nil
+}
+
 // Judgement is what Reconcile found about one segment of the window.
 type Judgement struct {
 	Kind    string // "died", "stuck": to be dispatched again; "queued": answer with Requeue
@@ -263,14 +273,33 @@ type Limits struct {
 	Stale    time.Duration // a claim without a sign of life
 	Progress time.Duration // a claim that lives but does not get on
 	Queued   time.Duration // enqueued but not claimed
+	// Seen is Redis's time (see Now) when the judge last heard of it, and Silence how old that may be.
+	Seen    time.Time
+	Silence time.Duration
 }
 
-// Reconcile judges the window of a batch.
+// ErrSilent: Redis was silent right before it was to judge, so signs of life were held up too.
+var ErrSilent = errors.New("Redis was silent")
+
+// Now is the time by Redis's clock.
+func (l *Live) Now(ctx context.Context) (time.Time, error) {
+	t, err := l.redis.Time(ctx).Result()
+	if err != nil {
+		return t, fmt.Errorf("ask Redis for the time: %w", err)
+	}
+	return t, nil
+}
+
+// Reconcile judges the window of a batch; ErrSilent if nobody can be judged now.
 func (l *Live) Reconcile(ctx context.Context, id batch.ID, lim Limits) ([]Judgement, error) {
 	b, w, r := l.keys(id)
-	res, err := l.run(ctx, "reconcile", []string{b, w, r}, lim.Stale.Milliseconds(), lim.Progress.Milliseconds(), lim.Queued.Milliseconds()).StringSlice()
+	res, err := l.run(ctx, "reconcile", []string{b, w, r}, lim.Stale.Milliseconds(), lim.Progress.Milliseconds(), lim.Queued.Milliseconds(),
+		lim.Seen.UnixMilli(), lim.Silence.Milliseconds()).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("reconcile batch %s: %w", id, err)
+	}
+	if slices.Equal(res, []string{"silent"}) {
+		return nil, fmt.Errorf("reconcile batch %s: %w", id, ErrSilent)
 	}
 	var out []Judgement
 	for q := range slices.Chunk(res, 4) {

@@ -128,6 +128,9 @@ func (l *liveState) progress() ledger.Progress {
 func (l *liveState) judge(lim ledger.Limits) []ledger.Judgement {
 	l.t.Helper()
 	l.tick()
+	seen, err := l.Now(l.ctx())
+	l.must(err)
+	lim.Seen, lim.Silence = seen, time.Minute
 	found, err := l.Reconcile(l.ctx(), l.batch.ID, lim)
 	l.must(err)
 	return found
@@ -466,6 +469,23 @@ func TestLiveReconcile(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestLiveReconcileJudgesNobodyAfterASilence(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLive(t, client)
+		l.grow(1)
+		c := l.claim(l.dispatch(1)[0])
+		seen, err := l.Now(l.ctx())
+		l.must(err)
+		l.tick()
+		if _, err := l.Reconcile(l.ctx(), liveID, ledger.Limits{Seen: seen}); !errors.Is(err, ledger.ErrSilent) {
+			t.Errorf("reconcile = %v, want ErrSilent", err)
+		}
+		if v := l.beat(ledger.Sign{Claim: c}); v != ledger.Held {
+			t.Errorf("beat = %s, want %s: nobody was judged", v, ledger.Held)
+		}
+	})
 }
 
 func TestLiveRequeue(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +56,12 @@ func readSample(ctx context.Context, program string) Finding {
 const sample = `<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>` +
 	`<rdf:Description rdf:about='' xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Model='1.10'/></rdf:RDF></x:xmpmeta>`
 
+// sampleWithin bounds the wait for a program that may never answer.
+const sampleWithin = 20 * time.Second
+
 func sampleVersion(ctx context.Context, program string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, sampleWithin)
+	defer cancel()
 	dir, err := os.MkdirTemp("", "reshelf-doctor-")
 	if err != nil {
 		return "", err

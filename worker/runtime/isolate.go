@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"syscall"
+	"time"
 
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
@@ -38,12 +39,26 @@ func KeeperMain() {
 	if filepath.Base(os.Args[0]) != isolateName {
 		return
 	}
-	if err := isolate(context.Background(), os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	err := isolate(context.Background(), os.Stdin, os.Stdout)
+	if err == nil {
+		os.Exit(0)
 	}
-	os.Exit(0)
+	fmt.Fprintln(os.Stderr, err)
+	if errors.Is(err, store.ErrUnavailable) {
+		os.Exit(exitUnavailable)
+	}
+	os.Exit(1)
 }
+
+// Exit statuses: that of every Go program that panics or runs out of memory, and the one that stands for
+// store.ErrUnavailable.
+const (
+	exitPanic       = 2
+	exitUnavailable = 3
+)
+
+// endWithin bounds the wait for what the process started, once it has ended itself.
+const endWithin = 5 * time.Second
 
 // isolateRequest is what the process reads from its standard input; it answers with a batch.Record in JSON.
 type isolateRequest struct {
@@ -131,15 +146,29 @@ func (s steps) alone(ctx context.Context, b batch.Batch, o batch.Listed) (batch.
 	cmd.Args = []string{isolateName}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(req), out, words
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.WaitDelay = endWithin
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err = cmd.Run()
-	if err == nil {
-		err = json.Unmarshal(out.Bytes(), &r)
+	if json.Unmarshal(out.Bytes(), &r) == nil {
+		return r, nil
 	}
-	if err != nil {
-		return r, fmt.Errorf("%w: %w: %s", errNoRecord, err, words.String())
+	return batch.Record{}, fmt.Errorf("inspect %s alone: %w: %s", o.Key.Text(), blame(err), words.String())
+}
+
+// blame tells an end that the object may have caused (errNoRecord) from a fault of this machine or of the archive.
+func blame(err error) error {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return errNoRecord
+	case !errors.As(err, &exit):
+		return err // it could not even be started
+	case !exit.Exited() || exit.ExitCode() == exitPanic:
+		return fmt.Errorf("%w: %w", errNoRecord, err)
+	case exit.ExitCode() == exitUnavailable:
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	return r, nil
+	return err
 }
 
 // bounded is a buffer that drops what is above its bound.

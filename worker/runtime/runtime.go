@@ -106,7 +106,12 @@ func New(o Options) (*Worker, error) {
 	w.consumer, err = queue.NewConsumer(o.Redis, queue.ConsumerOptions{
 		Prefix: o.Prefix, Pools: o.Pools, Slots: o.Slots, Strict: o.Strict, Poll: o.Poll, Grace: o.Grace, Log: o.Log, Tracer: o.Tracer, Meter: o.Meter,
 	}, d.Handle)
-	return w, err
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return nil, errors.Join(err, w.pool.Close(ctx))
+	}
+	return w, nil
 }
 
 func (o Options) withDefaults() (Options, error) {

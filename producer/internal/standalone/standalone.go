@@ -181,6 +181,9 @@ func (m *Machine) saveOnce(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		p, err := m.Flow().Live().Progress(ctx, id)
+		if errors.Is(err, ledger.ErrNotLive) {
+			continue // it is about to be submitted, or its submitter died
+		}
 		if err != nil {
 			return err
 		}

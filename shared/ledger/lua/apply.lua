@@ -16,7 +16,8 @@ end
 local had = tonumber(redis.call('HGET', KEYS[1], 'event') or '-1')
 if had < 0 then return {-1, 0} end
 if tonumber(ARGV[1]) > had then
-  if redis.call('HGET', KEYS[1], 'paused') == '1' and ARGV[4] == '0' then forgive(KEYS[2]) end
+  local was = redis.call('HMGET', KEYS[1], 'paused', 'cancelled')
+  if was[1] == '1' and ARGV[4] == '0' or was[2] == '0' and ARGV[5] == '1' then forgive(KEYS[2]) end
   if redis.call('HGET', KEYS[1], 'state') ~= ARGV[2] then
     redis.call('DEL', KEYS[2], KEYS[3])
     for _, step in ipairs({'list', 'inspect', 'plan', 'rename', 'finish'}) do

@@ -1,9 +1,11 @@
 -- Judges the window: claims without a sign of life or without progress are to be dispatched again, and the objects that were
 -- in hand become suspects; those that were handled alone have killed once more. Enqueued segments that nobody claimed
 -- for long are only named, since only the queue knows whether their task still waits.
---   KEYS b, w, r   ARGV stale ms, progress ms, queued ms
---   returns {kind, field, attempt, worker, …} with kind 'died', 'stuck' or 'queued'
+-- Nothing is judged when Redis was silent since the judge last heard of it: then signs of life were held up as this call was.
+--   KEYS b, w, r   ARGV stale ms, progress ms, queued ms, Redis's time when the judge last heard of it (ms), how old that may be
+--   returns {kind, field, attempt, worker, …} with kind 'died', 'stuck' or 'queued', or {'silent'}
 local out, at = {}, now()
+if at - tonumber(ARGV[4]) > tonumber(ARGV[5]) then return {'silent'} end
 local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
   local field, e = all[i], cjson.decode(all[i + 1])

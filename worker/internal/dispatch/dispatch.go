@@ -24,7 +24,7 @@ type Step func(ctx context.Context, j Job, w *ledger.PartWriter) error
 type Job struct {
 	Batch     batch.Batch
 	Execution *flow.Execution
-	// Archive is open while the step runs.
+	// Archive is open while the step runs; nil for the finish step, which needs only the ledger.
 	Archive store.Store
 }
 
@@ -88,36 +88,48 @@ func (d *Dispatcher) Handle(ctx context.Context, t batch.Task) {
 }
 
 func (d *Dispatcher) execute(ctx context.Context, b batch.Batch, x *flow.Execution) error {
-	led := d.Flow.Ledger()
-	h, err := led.PartHeader(ctx, x.Claim.Ref())
+	h, err := d.Flow.Ledger().PartHeader(ctx, x.Claim.Ref())
 	if err == nil {
 		return d.settle(ctx, b, h) // an earlier execution got that far
 	}
 	if !errors.Is(err, store.ErrNotExist) {
 		return err
 	}
-	step, ok := d.Steps[x.Claim.Step]
-	if !ok {
-		return fmt.Errorf("step %s: %w", x.Claim.Step, errors.ErrUnsupported)
-	}
-	st, err := d.Open(ctx, b.Archive)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	w, err := ledger.NewPartWriter(x.Claim.Ref(), x.Claim.Epoch)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	if err := step(ctx, Job{Batch: b, Execution: x, Archive: st}, w); err != nil {
-		return errors.Join(err, d.keep(ctx, x, w))
-	}
-	h, _, err = led.CreatePart(ctx, w)
-	if err != nil {
+	if h, err = d.work(ctx, b, x); err != nil {
 		return err
 	}
 	return d.settle(ctx, b, h)
+}
+
+// work has the step done and stores its part.
+func (d *Dispatcher) work(ctx context.Context, b batch.Batch, x *flow.Execution) (h ledger.Header, err error) {
+	step, ok := d.Steps[x.Claim.Step]
+	if !ok {
+		return h, fmt.Errorf("step %s: %w", x.Claim.Step, errors.ErrUnsupported)
+	}
+	j := Job{Batch: b, Execution: x}
+	if x.Claim.Step != batch.StepFinish {
+		if j.Archive, err = d.Open(ctx, b.Archive); err != nil {
+			return h, err
+		}
+		defer j.Archive.Close()
+	}
+	w, err := ledger.NewPartWriter(x.Claim.Ref(), x.Claim.Epoch)
+	if err != nil {
+		return h, err
+	}
+	defer w.Close()
+	if err := step(ctx, j, w); err != nil {
+		return h, errors.Join(err, d.keep(ctx, x, w))
+	}
+	if x.Claim.Step == batch.StepRename {
+		// Where the claim lapsed, another execution may have moved objects since: its records are the true ones.
+		if err := x.Held(); err != nil {
+			return h, err
+		}
+	}
+	h, _, err = d.Flow.Ledger().CreatePart(ctx, w)
+	return h, err
 }
 
 // keep stores what an interrupted inspection had finished.
@@ -156,17 +168,38 @@ func (d *Dispatcher) settle(ctx context.Context, b batch.Batch, h ledger.Header)
 	}
 }
 
-// giveBack decides what an error means: shut down or lost: nothing to say; archive or ledger unusable: the batch must wait
-// for a person; anything else: again, up to maxFailures.
+// giveBack decides what an error means: shut down or lost: nothing to say, and no failure of the segment; archive or ledger
+// unusable: the batch must wait for a person; anything else: again, up to maxFailures.
 func (d *Dispatcher) giveBack(ctx context.Context, log *slog.Logger, b batch.Batch, x *flow.Execution, cause error) {
 	stopping := ctx.Err() != nil
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackFor)
+	ctx = context.WithoutCancel(ctx)
+	failed := d.judge(ctx, log, b, x, cause, stopping)
+	// Not the context of the decision: a ledger that does not answer must not keep the claim, nor turn what was in hand
+	// into suspects.
+	ctx, cancel := context.WithTimeout(ctx, giveBackFor)
+	defer cancel()
+	if err := d.Flow.Live().Release(ctx, x.Claim, failed); err != nil {
+		log.WarnContext(ctx, "give back", "error", err)
+		return
+	}
+	if !stopping {
+		if err := d.Flow.Sync(ctx, b.ID); err != nil {
+			log.WarnContext(ctx, "give back", "error", err)
+		}
+	}
+}
+
+// judge takes the decision that an error calls for, and reports whether it counts as a failure of the segment.
+func (d *Dispatcher) judge(ctx context.Context, log *slog.Logger, b batch.Batch, x *flow.Execution, cause error, stopping bool) (failed bool) {
+	ctx, cancel := context.WithTimeout(ctx, giveBackFor)
 	defer cancel()
 	switch {
 	case x.Lost() || errors.Is(cause, flow.ErrLost):
 		log.WarnContext(ctx, "claim lost; another execution will do the segment", "error", cause)
+		return false
 	case stopping:
 		log.InfoContext(ctx, "segment given back: this worker stops")
+		return false
 	case errors.Is(cause, ledger.ErrCorrupt):
 		log.ErrorContext(ctx, "batch failed", "error", cause)
 		d.decide(ctx, log, b, batch.Event{Kind: batch.EventAdvance, To: batch.FailedState, Reason: cause.Error(), By: "worker"})
@@ -176,15 +209,7 @@ func (d *Dispatcher) giveBack(ctx context.Context, log *slog.Logger, b batch.Bat
 	default:
 		log.WarnContext(ctx, "segment given back", "error", cause)
 	}
-	if err := d.Flow.Live().Release(ctx, x.Claim, !stopping); err != nil {
-		log.WarnContext(ctx, "give back", "error", err)
-		return
-	}
-	if !stopping {
-		if err := d.Flow.Sync(ctx, b.ID); err != nil {
-			log.WarnContext(ctx, "give back", "error", err)
-		}
-	}
+	return true
 }
 
 func (d *Dispatcher) decide(ctx context.Context, log *slog.Logger, b batch.Batch, e batch.Event) {
