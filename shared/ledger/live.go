@@ -279,7 +279,7 @@ type Limits struct {
 }
 
 // ErrSilent: Redis was silent right before it was to judge, so signs of life were held up too.
-var ErrSilent = errors.New("Redis was silent")
+var ErrSilent = errors.New("redis was silent")
 
 // Now is the time by Redis's clock.
 func (l *Live) Now(ctx context.Context) (time.Time, error) {

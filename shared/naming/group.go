@@ -255,4 +255,4 @@ func GroupKey(key archive.Key) string { return defaultGroups.Key(key) }
 func Arrange(members []archive.Key) []Unit { return defaultGroups.Arrange(members) }
 
 // defaultGroups is never changed.
-var defaultGroups = DefaultGroups()
+var defaultGroups = DefaultGroups() //nolint:gochecknoglobals // never changed; made once because it is asked for every object

@@ -172,15 +172,15 @@ func (a *app) planCSV(ctx context.Context, d *desk, b batch.Batch, p batch.Plan)
 		return d.shownKey(key), nil
 	}
 	pr, pw := io.Pipe()
-	written := make(chan error, 1)
+	written := make(chan struct{})
 	go func() {
-		err := writePlan(ctx, d, p, pw, func(batch.Row) bool { return true })
-		pw.CloseWithError(err)
-		written <- err
+		defer close(written)
+		pw.CloseWithError(writePlan(ctx, d, p, pw, func(batch.Row) bool { return true }))
 	}()
 	err := d.ledger.Store().Create(ctx, key, pr)
 	pr.CloseWithError(errors.Join(err, io.ErrClosedPipe)) // ends the writer where the store has ended first
-	if <-written; errors.Is(err, store.ErrExist) {
+	<-written
+	if errors.Is(err, store.ErrExist) {
 		err = nil
 	}
 	if err != nil {
