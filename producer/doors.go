@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"golang.org/x/term"
 
@@ -29,7 +27,7 @@ func environment(args []string, stdin io.Reader, stdout, stderr io.Writer) comma
 		Terminal:      isTerminal(stderr),
 		Interactive:   isTerminal(stdin) && isTerminal(stderr),
 		Getenv:        os.Getenv,
-		Version:       version(),
+		Version:       version,
 		DefaultLedger: standalone.DefaultDir,
 		OpenStore:     openStore,
 		StartMachine:  startMachine,
@@ -46,22 +44,13 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// version is the one that the program was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return cmp.Or(info.Main.Version, "unknown")
-}
-
 func openStore(ctx context.Context, root archive.Root) (store.Store, error) {
 	return storeurl.Open(ctx, root, storeurl.Options{})
 }
 
 func startMachine(ctx context.Context, o command.MachineOptions) (command.Installation, error) {
 	m, err := standalone.Start(ctx, standalone.Options{
-		Dir: o.Dir, Slots: o.Slots, ExifTool: o.ExifTool, Version: version(), Doing: o.Doing, Log: o.Log,
+		Dir: o.Dir, Slots: o.Slots, ExifTool: o.ExifTool, Version: version, Doing: o.Doing, Log: o.Log,
 	})
 	if errors.Is(err, standalone.ErrInUse) {
 		return command.Installation{}, inUse{err}

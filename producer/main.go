@@ -13,6 +13,9 @@ import (
 	"github.com/reshelf/reshelf/worker/runtime"
 )
 
+// version is set by the linker.
+var version = "dev" //nolint:gochecknoglobals // the linker's way
+
 func main() {
 	runtime.KeeperMain()
 	os.Exit(run())

@@ -348,7 +348,7 @@ func TestLooking(t *testing.T) {
 	b.want(4, []string{"has no plan"}, "plan", ids[1])
 	b.want(0, []string{"nobody works"}, "workers")
 	b.want(0, []string{ids[0], ids[1], "last"}, "__complete", "show", "")
-	b.want(4, []string{"is over"}, "resume", ids[1])
+	b.want(0, []string{"complete already"}, "resume", ids[1])
 	file := filepath.Join(t.TempDir(), "sums")
 	b.want(0, []string{"written to"}, "report", ids[1], "--format", "sha256sum", "-o", file)
 	b.want(4, []string{"exists"}, "report", ids[1], "--format", "sha256sum", "-o", file)

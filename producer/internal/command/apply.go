@@ -26,6 +26,9 @@ func (a *app) applyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&plan, "plan", "", "only if the plan's `DIGEST` is this one, or begins with it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("plan") && (len(plan) < minDigest || strings.Trim(strings.ToLower(plan), "0123456789abcdef") != "") {
+			return badUsage(cmd, "--plan %q is no digest of a plan: want at least %d hexadecimal digits", plan, minDigest)
+		}
 		return a.carryExisting(cmd, args[0], "apply", carrying{yes: true, json: asJSON}, func(ctx context.Context, d *desk, b batch.Batch) error {
 			return applicable(ctx, d, b, plan)
 		})
@@ -48,7 +51,7 @@ func applicable(ctx context.Context, d *desk, b batch.Batch, plan string) error 
 		return stop(ExitNotRun, "batch %s has no plan: it is %s", b.ID, s)
 	case err != nil:
 		return err
-	case plan != "" && (len(plan) < minDigest || !strings.HasPrefix(sum, strings.ToLower(plan))):
+	case !strings.HasPrefix(sum, strings.ToLower(plan)):
 		return stop(ExitNotRun, "batch %s: the plan is not %q but %s", b.ID, plan, sum)
 	case s.State != batch.AwaitingApproval:
 		return stop(ExitNotRun, "batch %s awaits no approval: it is %s", b.ID, s)

@@ -50,7 +50,8 @@ func newHome(t *testing.T) *home {
 		OpenStore: func(ctx context.Context, root archive.Root) (store.Store, error) {
 			return storeurl.Open(ctx, root, storeurl.Options{})
 		},
-		InUse: func(string) (string, error) { return "", nil },
+		InUse:  func(string) (string, error) { return "", nil },
+		Doctor: func(context.Context, string, archive.Root) []command.Finding { return nil },
 	}
 	return h
 }

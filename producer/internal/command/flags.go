@@ -13,6 +13,9 @@ import (
 	"github.com/reshelf/reshelf/shared/queue"
 )
 
+// defaultPool is the pool of batches that name none, and the only one of this machine.
+const defaultPool = "default"
+
 // placeFlags say where batches live and how this machine works.
 type placeFlags struct {
 	redis, ledger, prefix string
@@ -97,7 +100,7 @@ func (s *submission) add(cmd *cobra.Command) {
 
 func (s *batchFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&s.pool, "pool", "default", "`POOL` of workers that can reach the archive")
+	f.StringVar(&s.pool, "pool", defaultPool, "`POOL` of workers that can reach the archive")
 	f.StringVar(&s.priority, "priority", string(batch.Normal), fmt.Sprintf("one of %v", batch.Priorities()))
 	f.StringVar(&s.name, "name", "", "`NAME` of the batch")
 	f.StringVar(&s.note, "note", "", "a `NOTE` kept with the batch")

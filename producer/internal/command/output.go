@@ -105,6 +105,9 @@ func writeSums(ctx context.Context, d *desk, s report.Summary, format string, ou
 	if err != nil {
 		return err
 	}
+	if s.Listed > 0 && !s.Digests.Has(algorithm) {
+		return stop(ExitNotRun, "%s needs the digest %s, which batch %s did not compute; inspect again with --digests %s", format, algorithm, s.Batch, algorithm)
+	}
 	w := report.NewSumWriter(out, algorithm)
 	return errors.Join(finals(ctx, d, s, w.Add), w.Close())
 }

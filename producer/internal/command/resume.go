@@ -21,9 +21,31 @@ func (a *app) resumeCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "approve the plan without asking, if it awaits that")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if done, err := a.completeAlready(cmd, args[0]); done || err != nil {
+			return err
+		}
 		return a.carryExisting(cmd, args[0], "resume", carrying{yes: yes, json: asJSON}, notOver)
 	}
 	return cmd
+}
+
+// completeAlready says so where there is nothing to go on with, which is no failure: it may have ended just before.
+func (a *app) completeAlready(cmd *cobra.Command, text string) (bool, error) {
+	d, err := a.look(cmd, true)
+	if err != nil {
+		return false, err
+	}
+	defer d.close()
+	b, err := resolve(cmd.Context(), d.ledger, text)
+	if err != nil {
+		return false, err
+	}
+	s, err := d.ledger.Status(cmd.Context(), b)
+	if err != nil || s.State != batch.Complete {
+		return false, err
+	}
+	a.tell("batch %s is complete already", b.ID)
+	return true, nil
 }
 
 // notOver checks that something can still happen to a batch.

@@ -81,6 +81,12 @@ func (a *app) reachable(ctx context.Context, p place, b batch.Batch) error {
 	if p.fleet {
 		return nil
 	}
+	if b.Pool != defaultPool {
+		return stop(ExitUsage, "--pool %s is for a fleet (--redis): on this machine this command does the work", archive.EscapeText(b.Pool))
+	}
+	if err := a.hasExifTool(ctx, b); err != nil {
+		return err
+	}
 	if root := b.Archive; root.Scheme() == archive.SchemeFile {
 		info, err := os.Stat(root.Path())
 		switch {
@@ -100,6 +106,19 @@ func (a *app) reachable(ctx context.Context, p place, b batch.Batch) error {
 	if b.Kind != batch.Inspect && !p2.GuardedRename && !b.AssumeSingleWriter {
 		return stop(ExitNotRun, "archive %s: objects cannot be renamed safely there while others write to it (%s).\n"+
 			"%s\nIf nobody else writes to it, give --assume-single-writer.", shownRoot(b.Archive), p2.RenameMethod, p2.Remedy)
+	}
+	return nil
+}
+
+// hasExifTool has ExifTool read a sample, where the batch needs it, so that a batch is not made in vain.
+func (a *app) hasExifTool(ctx context.Context, b batch.Batch) error {
+	if b.Level == "" || b.Level == batch.LevelNone {
+		return nil
+	}
+	for _, f := range a.env.Doctor(ctx, a.place.exiftool, archive.Root{}) {
+		if f.State == "fail" {
+			return stop(ExitNotRun, "%s: %s; %s", f.Name, archive.EscapeText(f.Detail), f.Remedy)
+		}
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reshelf/reshelf/shared/batch"
-	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/store"
 )
 
 func (a *app) undoCommand() *cobra.Command {
@@ -58,6 +58,9 @@ func (a *app) undo(cmd *cobra.Command, b batch.Batch, s *batchFlags, o carrying)
 	if s.detach && !p.fleet {
 		return badUsage(cmd, "--detach needs a fleet (--redis): on this machine this command does the work")
 	}
+	if !p.fleet {
+		b.Pool = defaultPool // the undone batch may be a fleet's
+	}
 	if err := a.reachable(ctx, p, b); err != nil {
 		return err
 	}
@@ -85,7 +88,7 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 	defer d.close()
 	ctx := cmd.Context()
 	if text == last {
-		return lastRename(ctx, d.ledger)
+		return lastRename(ctx, d)
 	}
 	b, err := resolve(ctx, d.ledger, text)
 	if err != nil {
@@ -108,21 +111,23 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 	return b, nil
 }
 
-// lastRename is the newest rename batch that renamed objects and was not undone.
-func lastRename(ctx context.Context, led *ledger.Ledger) (batch.Batch, error) {
+// lastRename is the newest rename batch that renamed objects and was not undone, or not wholly.
+func lastRename(ctx context.Context, d *desk) (batch.Batch, error) {
 	undone := map[batch.ID]bool{}
-	found, err := newest(ctx, led, 0, anyID, func(b batch.Batch) bool { return b.Kind != batch.Inspect })
+	found, err := newest(ctx, d.ledger, 0, anyID, func(b batch.Batch) bool { return b.Kind != batch.Inspect })
 	if err != nil {
 		return batch.Batch{}, err
 	}
 	for _, b := range found {
-		s, err := led.Status(ctx, b)
+		s, err := d.ledger.Status(ctx, b)
 		if err != nil {
 			return b, err
 		}
 		switch {
-		case b.Kind == batch.Undo && s.Approved != "":
-			undone[b.Undoes] = true
+		case b.Kind == batch.Undo && s.Approved != "" && !undone[b.ID]:
+			if undone[b.Undoes], err = wholly(ctx, d, b.ID); err != nil {
+				return b, err
+			}
 		case b.Kind == batch.Undo || s.Approved == "" || undone[b.ID]:
 		case !s.State.Over():
 			return b, stop(ExitNotRun, "the last batch that renames, %s, is %s: resume it or cancel it first", b.ID, s)
@@ -131,4 +136,13 @@ func lastRename(ctx context.Context, led *ledger.Ledger) (batch.Batch, error) {
 		}
 	}
 	return batch.Batch{}, stop(ExitNotRun, "no batch in this ledger renamed anything that was not undone")
+}
+
+// wholly reports whether an undo left nothing that could be undone again.
+func wholly(ctx context.Context, d *desk, id batch.ID) (bool, error) {
+	s, err := readSummary(ctx, d, id)
+	if errors.Is(err, store.ErrNotExist) {
+		return true, nil // it is at work
+	}
+	return s.Counts.Failed == 0, err
 }

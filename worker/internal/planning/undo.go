@@ -231,6 +231,10 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 		settle(&back, batch.Failed, batch.ReasonConflict, fmt.Sprintf("something else has the old name %s by now; move that away and undo again", r.From.Text()))
 	case target.taken && !source.taken:
 		settle(&back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
+	case known && rec.To == "":
+		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed")
+	case source.taken && !target.taken:
+		settle(&back, batch.Skipped, batch.ReasonChanged, "something is at its old name, and nothing at its new one: there is nothing to rename back")
 	default:
 		settle(&back, batch.Failed, batch.ReasonMissing, "it is neither at its new name nor at its old one")
 		return back, u.reachable(ctx)
