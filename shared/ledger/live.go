@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 )
 
@@ -330,111 +328,6 @@ func (l *Live) Requeue(ctx context.Context, id batch.ID, j Judgement, waiting bo
 	return nil
 }
 
-// Progress is what Redis knows of a batch in hand.
-type Progress struct {
-	ID         batch.ID
-	Kind       batch.Kind
-	Archive    string
-	Name       string
-	Pool       string
-	Status     batch.Status
-	Generation int
-	Submitted  time.Time
-	// Listed so far; the listing has ended when Total of the inspect step is not negative.
-	ListedObjects, ListedBytes, ListedExcluded int64
-	Steps                                      map[batch.Step]StepProgress
-	// Window is the segments enqueued or claimed, bounded by the dispatch window.
-	Window []WindowEntry
-}
-
-// StepProgress is how far one step is. Settled counts never go backwards within one Redis lifetime.
-type StepProgress struct {
-	Known   int // segments made so far
-	Total   int // -1 until sealed
-	Settled int
-	Counts  batch.Counts
-}
-
-// WindowEntry is one segment of the window. Objects and Bytes are work in hand, not settled.
-type WindowEntry struct {
-	Step    batch.Step
-	Segment int
-	Attempt int
-	State   string // "q" enqueued, "c" claimed, "r" to be dispatched again
-	Epoch   int64
-	Worker  string
-	Objects int64
-	Bytes   int64
-}
-
-// Progress reads the live state of one batch: ErrNotLive if Redis does not know it.
-func (l *Live) Progress(ctx context.Context, id batch.ID) (Progress, error) {
-	b, w, _ := l.keys(id)
-	var hash, window *redis.MapStringStringCmd
-	_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		hash, window = p.HGetAll(ctx, b), p.HGetAll(ctx, w)
-		return nil
-	})
-	if err != nil {
-		return Progress{}, fmt.Errorf("read batch %s: %w", id, err)
-	}
-	if len(hash.Val()) == 0 {
-		return Progress{}, fmt.Errorf("batch %s: %w", id, ErrNotLive)
-	}
-	p := decodeProgress(id, hash.Val())
-	for _, f := range slices.Sorted(maps.Keys(window.Val())) {
-		p.Window = append(p.Window, decodeEntry(f, window.Val()[f]))
-	}
-	return p, nil
-}
-
-func decodeProgress(id batch.ID, h map[string]string) Progress {
-	num := func(f string, missing int64) int64 {
-		n, err := strconv.ParseInt(h[f], 10, 64)
-		if err != nil {
-			return missing
-		}
-		return n
-	}
-	p := Progress{
-		ID: id, Kind: batch.Kind(h["kind"]), Archive: h["archive"], Name: h["name"], Pool: h["pool"],
-		Generation: int(num("generation", 1)), Submitted: time.UnixMilli(num("submitted", 0)).UTC(),
-		ListedObjects: num("listed.objects", 0), ListedBytes: num("listed.bytes", 0), ListedExcluded: num("listed.excluded", 0),
-		Status: batch.Status{
-			State: batch.State(h["state"]), Event: int(num("event", 0)), Paused: h["paused"] == "1",
-			Cancelled: h["cancelled"] == "1", Priority: batch.Priority(h["priority"]), Reason: h["reason"],
-		},
-		Steps: map[batch.Step]StepProgress{},
-	}
-	for _, s := range p.Kind.Steps() {
-		f := string(s)
-		p.Steps[s] = StepProgress{
-			Known: int(num(f+".known", 0)), Total: int(num(f+".total", -1)), Settled: int(num(f+".settled", 0)),
-			Counts: batch.Counts{Done: num(f+".done", 0), Skipped: num(f+".skipped", 0), Failed: num(f+".failed", 0), Bytes: num(f+".bytes", 0)},
-		}
-	}
-	return p
-}
-
-func decodeEntry(f, raw string) WindowEntry {
-	var e struct {
-		A       int
-		S, E, W string
-		P       string
-	}
-	if err := json.Unmarshal([]byte(raw), &e); err != nil {
-		return WindowEntry{State: "?"}
-	}
-	step, segment, _ := strings.Cut(f, "/")
-	out := WindowEntry{Step: batch.Step(step), Attempt: e.A, State: e.S, Worker: e.W}
-	out.Segment, _ = strconv.Atoi(segment)
-	out.Epoch, _ = strconv.ParseInt(e.E, 10, 64)
-	objects, bytes, _ := strings.Cut(e.P, ":")
-	out.Objects, _ = strconv.ParseInt(objects, 10, 64)
-	out.Bytes, _ = strconv.ParseInt(bytes, 10, 64)
-	return out
-}
-
 // expectFor is how long a batch may be expected before it is written to the ledger.
 const expectFor = time.Hour
 
@@ -517,94 +410,6 @@ func (l *Live) Forget(ctx context.Context, b batch.Batch) error {
 		return fmt.Errorf("forget batch %s: %w", b.ID, err)
 	}
 	return nil
-}
-
-// Worker is a worker's entry in the registry.
-type Worker struct {
-	ID      string   `json:"id"`
-	Process Process  `json:"process"`
-	Pools   []string `json:"pools"`
-	// Roots are the archives that the worker may touch; each stands for all below it.
-	Roots   []archive.Root `json:"roots"`
-	Slots   int            `json:"slots"`
-	Busy    int            `json:"busy"`
-	Version string         `json:"version"`
-	Started time.Time      `json:"started"`
-	// Health is each check by name with its error, "" if well.
-	Health map[string]string `json:"health,omitempty"`
-	// ObjectsPerSecond and BytesPerSecond are averages over the last seconds.
-	ObjectsPerSecond float64 `json:"objectsPerSecond"`
-	BytesPerSecond   float64 `json:"bytesPerSecond"`
-	// Memory is the resident set of the worker and of its ExifTool processes, in bytes.
-	Memory   int64             `json:"memory"`
-	ExifTool []ExifToolProcess `json:"exiftool,omitempty"`
-	// Silent is the time since its last sign of life, by Redis's clock.
-	Silent time.Duration `json:"-"`
-}
-
-// ExifToolProcess is one of a worker's ExifTool processes.
-type ExifToolProcess struct {
-	PID      int         `json:"pid"` // 0 while it is being restarted
-	Level    batch.Level `json:"level"`
-	Version  string      `json:"version,omitempty"`
-	Restarts int         `json:"restarts"`
-}
-
-// Reaches reports whether the worker may touch an archive.
-func (w Worker) Reaches(root archive.Root) bool {
-	return slices.ContainsFunc(w.Roots, func(r archive.Root) bool { return r.Contains(root) })
-}
-
-func (l *Live) workerKeys() []string {
-	return []string{l.prefix + ":{workers}:info", l.prefix + ":{workers}:at"}
-}
-
-// Register is a worker's sign of life.
-func (l *Live) Register(ctx context.Context, w Worker) error {
-	raw, err := json.Marshal(w)
-	if err != nil {
-		return err
-	}
-	if err := l.run(ctx, "register", l.workerKeys(), w.ID, raw).Err(); err != nil {
-		return fmt.Errorf("register worker %s: %w", w.ID, err)
-	}
-	return nil
-}
-
-// Deregister takes a worker that ends off the registry.
-func (l *Live) Deregister(ctx context.Context, id string) error {
-	keys := l.workerKeys()
-	_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.HDel(ctx, keys[0], id)
-		p.ZRem(ctx, keys[1], id)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("deregister worker %s: %w", id, err)
-	}
-	return nil
-}
-
-// Workers lists the registry; workers silent for ten minutes are forgotten.
-func (l *Live) Workers(ctx context.Context) ([]Worker, error) {
-	res, err := l.run(ctx, "workers", l.workerKeys(), (10 * time.Minute).Milliseconds()).StringSlice()
-	if err != nil {
-		return nil, fmt.Errorf("list workers: %w", err)
-	}
-	var out []Worker
-	for t := range slices.Chunk(res, 3) {
-		var w Worker
-		if err := json.Unmarshal([]byte(t[1]), &w); err != nil {
-			continue
-		}
-		ms, err := strconv.ParseInt(t[2], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("list workers: %w", err)
-		}
-		w.Silent = time.Duration(ms) * time.Millisecond
-		out = append(out, w)
-	}
-	return out, nil
 }
 
 // Lock takes or renews the lock of that name for d.

@@ -84,7 +84,7 @@ func TestSumsChooseRecords(t *testing.T) {
 func TestSumsAgainstCoreutils(t *testing.T) {
 	tool, err := exec.LookPath("sha256sum")
 	if err != nil {
-		t.Skip("sha256sum is not installed")
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	var records []batch.Record
