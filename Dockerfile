@@ -49,6 +49,9 @@ LABEL org.opencontainers.image.title="reshelf" \
       org.opencontainers.image.source="https://github.com/reshelf/reshelf" \
       org.opencontainers.image.licenses="GPL-3.0-or-later"
 COPY --from=build /out/reshelf /usr/local/bin/reshelf
+# The user has no home, so the ledger of work in the container is /var/lib/reshelf/ledger: mount /var/lib/reshelf to keep it.
+RUN install -d -o 65532 -g 65532 -m 0700 /var/lib/reshelf
+ENV XDG_DATA_HOME=/var/lib
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/reshelf"]
 

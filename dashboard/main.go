@@ -2,7 +2,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +47,7 @@ type settings struct {
 	ledger      archive.Root
 	prefix      string
 	listen      string
+	stores      string
 	allowRemote bool
 	level       slog.Level
 }
@@ -74,39 +73,29 @@ func parse(args []string, getenv func(string) string, out io.Writer) (settings, 
 	f := flag.NewFlagSet("reshelf-dashboard", flag.ContinueOnError)
 	f.SetOutput(out)
 	text := func(name, missing, usage string) *string {
-		variable := "RESHELF_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		return f.String(name, cmp.Or(getenv(variable), missing), usage+"; also "+variable)
+		return f.String(name, missing, usage+"; also RESHELF_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 	}
 	redisText := text("redis", "", "address of Redis, redis://host:6379; the password comes from RESHELF_REDIS_PASSWORD")
-	ledgerText := text("ledger", "", "root of the ledger, file:///srv/reshelf")
+	ledgerText := text("ledger", "", "root of the ledger, file:///srv/reshelf or s3://bucket/prefix")
+	stores := text("stores", "", "file of settings of S3 buckets: endpoint, region, path style, CA, profile")
 	prefix := text("prefix", queue.DefaultPrefix, "prefix of queues and keys in Redis")
 	listen := text("listen", "127.0.0.1:8080", "address of the pages, and of /livez, /readyz and /metrics")
-	remote, err := strconv.ParseBool(cmp.Or(getenv("RESHELF_ALLOW_REMOTE"), "false"))
-	if err != nil {
-		return s, fmt.Errorf("RESHELF_ALLOW_REMOTE: %w", err)
-	}
-	f.BoolVar(&s.allowRemote, "allow-remote", remote, "allow to listen where other machines reach it, though there is no login; also RESHELF_ALLOW_REMOTE")
+	f.BoolVar(&s.allowRemote, "allow-remote", false, "allow to listen where other machines reach it, though there is no login; also RESHELF_ALLOW_REMOTE")
 	level := text("log-level", "info", "debug, info, warn or error")
-	if err := f.Parse(args); err != nil {
+	if err := service.ParseFlags(f, args, getenv); err != nil {
 		return s, err
 	}
-	if f.NArg() > 0 {
-		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	s.prefix, s.listen = *prefix, *listen
+	s.prefix, s.listen, s.stores = *prefix, *listen, *stores
 	return s, errors.Join(
-		s.setRedis(*redisText, getenv("RESHELF_REDIS_PASSWORD")), s.setLedger(*ledgerText), s.checkReach(), s.setLevel(*level))
+		s.setRedis(*redisText, getenv), s.setLedger(*ledgerText), s.checkReach(), s.setLevel(*level))
 }
 
-func (s *settings) setRedis(address, password string) (err error) {
+func (s *settings) setRedis(address string, getenv func(string) string) (err error) {
 	if address == "" {
 		return errors.New("--redis is required: the address of Redis, such as redis://localhost:6379")
 	}
-	if s.redis, err = queue.ParseAddress(address); err != nil {
+	if s.redis, err = queue.AddressFrom(address, getenv); err != nil {
 		return fmt.Errorf("--redis: %w", err)
-	}
-	if password != "" {
-		s.redis = s.redis.WithPassword(password)
 	}
 	if _, err := queue.QueueName(s.prefix, "default", "normal"); err != nil {
 		return fmt.Errorf("--prefix: %w", err)
@@ -147,7 +136,9 @@ func serve(ctx context.Context, s settings, out io.Writer) error {
 		return err
 	}
 	telemetry.LogSDK(tel.Log)
-	client, st, err := connect(ctx, s, tel.Log)
+	stores := storeurl.New(s.stores)
+	defer stores.Close()
+	client, st, err := connect(ctx, s, stores, tel.Log)
 	if err != nil {
 		return errors.Join(err, flush(context.WithoutCancel(ctx)))
 	}
@@ -164,8 +155,8 @@ func serve(ctx context.Context, s settings, out io.Writer) error {
 }
 
 // connect opens Redis and the ledger. The ledger is opened as an archive is, so nothing in it can be replaced or deleted.
-func connect(ctx context.Context, s settings, log *slog.Logger) (queue.Client, store.Store, error) {
-	st, err := storeurl.Open(ctx, s.ledger, storeurl.Options{})
+func connect(ctx context.Context, s settings, stores *storeurl.Opener, log *slog.Logger) (queue.Client, store.Store, error) {
+	st, err := stores.Open(ctx, s.ledger, storeurl.Options{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("ledger: %w", err)
 	}

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/reshelf/reshelf/producer/internal/command"
 	"github.com/reshelf/reshelf/shared/archive"
@@ -20,8 +24,13 @@ import (
 	"github.com/reshelf/reshelf/worker/runtime"
 )
 
-// startWorker runs a worker for the bench's archive until the returned function is called.
+// startWorker runs a worker for the bench's archive until the returned function is called. It has registered when this returns.
 func startWorker(t *testing.T, b *bench, redis string) (stop func()) {
+	t.Helper()
+	return startTracedWorker(t, b, redis, nil)
+}
+
+func startTracedWorker(t *testing.T, b *bench, redis string, tracer trace.Tracer) (stop func()) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -35,18 +44,31 @@ func startWorker(t *testing.T, b *bench, redis string) (stop func()) {
 	must(err)
 	root, err := archive.FileRoot(b.ledger)
 	must(err)
-	st, err := storeurl.Open(t.Context(), root, storeurl.Options{Ledger: true})
+	st, err := storeurl.New("").Open(t.Context(), root, storeurl.Options{Ledger: true})
 	must(err)
 	pictures, err := archive.FileRoot(b.archive)
 	must(err)
 	w, err := runtime.New(runtime.Options{
 		Redis: client, Ledger: ledger.New(st), Roots: []archive.Root{pictures}, Slots: 2, Poll: 20 * time.Millisecond,
 		Scratch: t.TempDir(), Health: func() map[string]string { return map[string]string{"exiftool": ""} }, Log: slog.New(slog.DiscardHandler),
+		Tracer: tracer,
 	})
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- service.Run(ctx, slog.New(slog.DiscardHandler), w.Parts()...) }()
+	live, err := ledger.NewLive(client, "reshelf")
+	must(err)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		registered, err := live.Workers(t.Context())
+		must(err)
+		if len(registered) > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the worker does not register")
+		}
+	}
 	return func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -102,6 +124,25 @@ func TestFleetPassword(t *testing.T) {
 	t.Setenv("RESHELF_REDIS_PASSWORD", "s3cret")
 	if o := b.want(0, []string{"no workers"}, "workers"); strings.Contains(o.stderr, "s3cret") {
 		t.Errorf("the password is printed: %s", o.stderr)
+	}
+}
+
+// TestLedgerThatCannotBeReached: it is not called a ledger that was never made.
+func TestLedgerThatCannotBeReached(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>")
+	}))
+	defer server.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+	b := newBench(t, nil)
+	b.ledger = "s3://bucket/ledger?endpoint=" + server.URL
+	for _, args := range [][]string{{"list"}, {"show", "last"}} {
+		o := b.want(4, []string{"does not accept the credentials"}, append(args, "--redis", "redis://127.0.0.1:1")...)
+		if strings.Contains(o.stderr, "no ledger") || strings.Contains(o.stderr, "s3cret") {
+			t.Errorf("%v: %s", args, o.stderr)
+		}
 	}
 }
 

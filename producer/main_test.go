@@ -150,6 +150,23 @@ func renamed() map[string]string {
 	}
 }
 
+// A disk keeps no digests, so everything is read; that the batch would trust a store that does is kept with it.
+func TestTrustStoreChecksums(t *testing.T) {
+	b := newBench(t, pictures())
+	b.want(3, nil, "rename", b.archive, byHash, "--trust-store-checksums")
+	b.want(0, []string{`"trustStoreChecksums": true`}, "show", "last", "--json")
+	b.want(0, nil, "inspect", b.archive, "--metadata", "none")
+	if o := b.want(0, nil, "show", "last", "--json"); strings.Contains(o.stdout, "trustStoreChecksums") {
+		t.Errorf("a batch that was not told to trust the store: %s", o.stdout)
+	}
+	t.Setenv("RESHELF_TRUST_STORE_CHECKSUMS", "true")
+	o := b.want(0, []string{"read"}, "inspect", b.archive, "--metadata", "none")
+	if strings.Contains(o.stdout, "hashed by the store") {
+		t.Errorf("the report says that the disk hashed objects: %s", o.stdout)
+	}
+	b.want(0, []string{`"trustStoreChecksums": true`}, "show", "last", "--json")
+}
+
 func TestInspect(t *testing.T) {
 	b := newBench(t, pictures())
 	o := b.want(0, []string{"this machine, ledger " + b.ledger, "3 objects", "Archive unchanged", "Report: " + b.ledger},
@@ -276,6 +293,10 @@ func TestBeforeABatchIsMade(t *testing.T) {
 		{"conflict", 2, "--on-conflict", []string{"rename", b.archive, "{name}", "--on-conflict", "replace"}},
 		{"detach", 2, "--redis", []string{"inspect", b.archive, "--detach"}},
 		{"credentials in the archive", 2, "without user", []string{"inspect", "s3://me:secret@bucket/a"}},
+		{"credentials in the archive, no command", 2, "unknown command", []string{"s3://me:secret@bucket/a"}},
+		{"credentials in the archive, wrong command", 2, "unknown command", []string{"list", "s3://me:secret@bucket/a"}},
+		{"credentials in the archive, one slash", 2, "two slashes", []string{"inspect", "s3:/me:secret@bucket/a"}},
+		{"credentials in the query, twice", 2, "never credentials", []string{"inspect", "s3://bucket/a?secret&secret"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &bench{t: t, archive: b.archive, ledger: b.ledger}
@@ -313,6 +334,28 @@ func TestManifest(t *testing.T) {
 	if err != nil || len(files) != 2 {
 		t.Errorf("manifests in the ledger: got %v, %v; want the shards and the seal of the first batch", files, err)
 	}
+}
+
+func TestColumnsOfTheManifest(t *testing.T) {
+	b := newBench(t, map[string]string{"d/1.txt": "1", "d/2.txt": "2", "d/3.txt": "3"})
+	const template = "{csv:Box|pad(3)}/{name}[ {csv:Of}]{ext}"
+	b.want(2, []string{`the column "Box"`, "--manifest"}, "rename", b.archive, template)
+	b.stdin = "key,Box\nd/1.txt,7\n"
+	b.want(4, []string{`no column is named "Of"`}, "rename", b.archive, template, "--manifest", "-", "--yes")
+	b.stdin = "Of,key,Box\n\"Ann/Bob\",d/1.txt,7\n,d/2.txt,12\nZoë,d/3.txt,\n"
+	b.want(1, []string{"2 objects renamed", "the manifest has no text in the column Box for it"}, "rename", b.archive, template, "--manifest", "-", "--yes")
+	b.holds("007/1 Ann_Bob.txt", "012/2.txt", "d/3.txt")
+}
+
+func TestOriginalNames(t *testing.T) {
+	b := newBench(t, map[string]string{"d/sea.txt": "1", "d/hill.txt": "2"})
+	b.want(0, []string{"2 objects renamed"}, "rename", b.archive, "{seq}{ext}", "--yes")
+	b.want(0, []string{"2 objects renamed"}, "rename", b.archive, "e/{sha256:4}{ext}", "--yes")
+	if err := os.WriteFile(filepath.Join(b.archive, "new.txt"), []byte("3"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.want(0, []string{"3 objects renamed"}, "rename", filepath.Join(b.archive), "f/{original}{ext}", "--yes")
+	b.holds("f/sea.txt", "f/hill.txt", "f/new.txt")
 }
 
 func TestLooking(t *testing.T) {

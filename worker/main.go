@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -42,10 +41,12 @@ func main() {
 // settings are what the flags say.
 type settings struct {
 	id, redis, prefix, exiftool, scratch, listen string
+	stores                                       string
 	ledger                                       archive.Root
 	roots                                        []archive.Root
 	pools                                        []string
 	slots                                        int
+	scratchBytes                                 int64
 	strict                                       bool
 	level                                        slog.Level
 }
@@ -70,28 +71,24 @@ func parse(args []string, getenv func(string) string, out io.Writer) (settings, 
 	var s settings
 	f := flag.NewFlagSet("reshelf-worker", flag.ContinueOnError)
 	f.SetOutput(out)
-	env := func(name, missing string) string {
-		return cmp.Or(getenv("RESHELF_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))), missing)
-	}
-	f.StringVar(&s.redis, "redis", env("redis", ""), "address of Redis, redis://host:6379; the password comes from RESHELF_REDIS_PASSWORD")
-	f.StringVar(&s.prefix, "prefix", env("prefix", "reshelf"), "prefix of queues and keys in Redis")
-	f.StringVar(&s.id, "id", env("id", ""), "name of this worker (default: host, process and a random part)")
-	f.StringVar(&s.exiftool, "exiftool", env("exiftool", ""), "the ExifTool program (default: exiftool from PATH)")
-	f.StringVar(&s.scratch, "scratch", env("scratch", ""), "folder for temporary files (default: below the system's)")
-	f.StringVar(&s.listen, "listen", env("listen", "127.0.0.1:8081"), "address of /livez, /readyz and /metrics")
-	ledgerText := f.String("ledger", env("ledger", ""), "root of the ledger, file:///srv/reshelf")
-	roots := f.String("root", env("root", ""), "archives that this worker may touch, comma separated; required")
-	pools := f.String("pool", env("pool", "default"), "pools that it serves, comma separated")
-	slots := f.String("slots", env("slots", "0"), "segments worked on at once (default: the number of CPUs)")
-	strict := f.String("strict", env("strict", "false"), "serve a lower priority only when all higher ones are empty")
-	level := f.String("log-level", env("log-level", "info"), "debug, info, warn or error")
-	if err := f.Parse(args); err != nil {
+	f.StringVar(&s.redis, "redis", "", "address of Redis, redis://host:6379; the password comes from RESHELF_REDIS_PASSWORD")
+	f.StringVar(&s.prefix, "prefix", "reshelf", "prefix of queues and keys in Redis")
+	f.StringVar(&s.id, "id", "", "name of this worker (default: host, process and a random part)")
+	f.StringVar(&s.exiftool, "exiftool", "", "the ExifTool program (default: exiftool from PATH)")
+	f.StringVar(&s.scratch, "scratch", "", "folder for temporary files (default: below the system's)")
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8081", "address of /livez, /readyz and /metrics")
+	f.StringVar(&s.stores, "stores", "", "file of settings of S3 buckets: endpoint, region, path style, CA, profile")
+	ledgerText := f.String("ledger", "", "root of the ledger, file:///srv/reshelf or s3://bucket/prefix")
+	roots := f.String("root", "", "archives that this worker may touch, comma separated; required")
+	pools := f.String("pool", "default", "pools that it serves, comma separated")
+	slots := f.String("slots", "0", "segments worked on at once (default: the number of CPUs)")
+	scratchMiB := f.String("scratch-mib", "1024", "room for the contents of remote objects in the folder for temporary files, in MiB")
+	strict := f.String("strict", "false", "serve a lower priority only when all higher ones are empty")
+	level := f.String("log-level", "info", "debug, info, warn or error")
+	if err := service.ParseFlags(f, args, getenv); err != nil {
 		return s, err
 	}
-	if f.NArg() > 0 {
-		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	return s, errors.Join(s.required(), s.setRoots(*ledgerText, *roots), s.setPools(*pools), s.setNumbers(*slots, *strict, *level))
+	return s, errors.Join(s.required(), s.setRoots(*ledgerText, *roots), s.setPools(*pools), s.setNumbers(*slots, *scratchMiB, *strict, *level))
 }
 
 func (s *settings) required() error {
@@ -122,7 +119,12 @@ func (s *settings) setPools(pools string) error {
 	return nil
 }
 
-func (s *settings) setNumbers(slots, strict, level string) (err error) {
+func (s *settings) setNumbers(slots, scratchMiB, strict, level string) (err error) {
+	mib, err := strconv.ParseUint(scratchMiB, 10, 32)
+	if err != nil {
+		return fmt.Errorf("--scratch-mib: %w", err)
+	}
+	s.scratchBytes = int64(mib) << 20
 	if s.slots, err = strconv.Atoi(slots); err != nil {
 		return fmt.Errorf("--slots: %w", err)
 	}
@@ -141,14 +143,17 @@ func serve(ctx context.Context, s settings, getenv func(string) string, out io.W
 	if err != nil {
 		return err
 	}
-	client, led, closeAll, err := connect(ctx, s, getenv, tel.Log)
+	telemetry.LogSDK(tel.Log)
+	stores := storeurl.New(s.stores)
+	defer stores.Close()
+	client, led, closeAll, err := connect(ctx, s, getenv, stores, tel.Log)
 	if err != nil {
 		return err
 	}
 	health := telemetry.NewHealth()
 	w, err := runtime.New(runtime.Options{
-		ID: s.id, Redis: client, Prefix: s.prefix, Ledger: led, Pools: s.pools, Roots: s.roots, Slots: s.slots, Strict: s.strict,
-		ExifTool: s.exiftool, Scratch: s.scratch, Grace: 5 * time.Second, Version: version, Log: tel.Log,
+		ID: s.id, Redis: client, Prefix: s.prefix, Ledger: led, Pools: s.pools, Roots: s.roots, Stores: stores, Slots: s.slots, Strict: s.strict,
+		ExifTool: s.exiftool, Scratch: s.scratch, ScratchBytes: s.scratchBytes, Grace: 5 * time.Second, Version: version, Log: tel.Log,
 		Tracer: tel.Tracer, Meter: tel.Meter,
 		Health: func() map[string]string { return unwell(health.Snapshot()) },
 	})
@@ -189,18 +194,15 @@ func unwell(checks []telemetry.CheckStatus) map[string]string {
 }
 
 // connect opens Redis and the ledger, and refuses a ledger inside of an archive.
-func connect(ctx context.Context, s settings, getenv func(string) string, log *slog.Logger) (queue.Client, *ledger.Ledger, func() error, error) {
+func connect(ctx context.Context, s settings, getenv func(string) string, stores *storeurl.Opener, log *slog.Logger) (queue.Client, *ledger.Ledger, func() error, error) {
 	for _, r := range s.roots {
-		if r.Contains(s.ledger) && r.Path() != "/" {
+		if r.Overlaps(s.ledger) && r.Path() != "/" {
 			return nil, nil, nil, fmt.Errorf("the ledger %s lies inside the archive %s; put it elsewhere", s.ledger, r)
 		}
 	}
-	address, err := queue.ParseAddress(s.redis)
+	address, err := queue.AddressFrom(s.redis, getenv)
 	if err != nil {
 		return nil, nil, nil, err
-	}
-	if password := getenv("RESHELF_REDIS_PASSWORD"); password != "" {
-		address = address.WithPassword(password)
 	}
 	client, warnings, err := queue.Connect(ctx, address)
 	if err != nil {
@@ -210,7 +212,7 @@ func connect(ctx context.Context, s settings, getenv func(string) string, log *s
 		log.Warn("redis", "warning", w)
 	}
 	var st store.Store
-	if st, err = storeurl.Open(ctx, s.ledger, storeurl.Options{Ledger: true}); err != nil {
+	if st, err = stores.Open(ctx, s.ledger, storeurl.Options{Ledger: true}); err != nil {
 		return nil, nil, nil, errors.Join(err, client.Close())
 	}
 	return client, ledger.New(st), func() error { return errors.Join(client.Close(), st.Close()) }, nil

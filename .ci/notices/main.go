@@ -177,6 +177,7 @@ func kinds(text string) (found []string) {
 		{"MPL-2.0", "Mozilla Public License"},
 		{"CC0-1.0", "CC0 1.0 Universal"},
 		{"MIT", "Permission is hereby granted, free of charge"},
+		{"MIT", "PERMISSION is hereby granted, free of charge"},
 		{"Unlicense", "This is free and unencumbered software released into the public domain"},
 		{"ISC", "Permission to use, copy, modify, and/or distribute"},
 		{"BSD-3-Clause", "to endorse or promote products derived from this software"},

@@ -145,7 +145,7 @@ func TestPage(t *testing.T) {
 	f.Settle(asking, batch.StepInspect, 0, 1, batch.Counts{Done: 1000, Bytes: 10000})
 	f.Advance(asking, time.Time{}, batch.Planning, batch.AwaitingApproval)
 	f.Register(ledger.Worker{ID: "w-1", Process: ledger.Process{Host: "nas", PID: 7}, Pools: []string{"default", "nas"}, Slots: 8, Busy: 3,
-		Version: "v1", Health: map[string]string{"redis": "", "exiftool": "no perl"}}, 0)
+		Version: "v1", ExifToolVersion: "13.59", Health: map[string]string{"redis": "", "exiftool": "no perl"}}, 0)
 	f.Register(ledger.Worker{ID: "w-2", Health: map[string]string{"redis": ""}}, time.Minute)
 	f.Enqueue("nas", batch.Low, listing, 5)
 	over := f.Write(batch.Batch{Name: "Old", Submitted: time.Now().Add(-30 * time.Hour)})
@@ -159,7 +159,7 @@ func TestPage(t *testing.T) {
 		"listing: 10,000 found so far, total not known yet", "4 failed")
 	wantText(t, byID(t, doc, "batch-"+string(asking.ID)), "file:///mnt/photos", "awaiting approval", "1,000 of 1,000 objects",
 		"reshelf apply "+string(asking.ID), "none failed")
-	wantText(t, byID(t, doc, "worker-w-1"), "nas, process 7", "default, nas", "3 of 8", "exiftool no perl")
+	wantText(t, byID(t, doc, "worker-w-1"), "nas, process 7, v1, ExifTool 13.59, started", "default, nas", "3 of 8", "exiftool no perl")
 	wantText(t, byID(t, doc, "worker-w-2"), "silent for 1 min")
 	wantText(t, byID(t, doc, "pool-nas"), "nas", "5")
 	wantText(t, byID(t, doc, "finished-"+string(over.ID)), "Old", "complete", "12,358", "12,345", "6", "7", "5.0 TiB", "29 h")

@@ -20,12 +20,13 @@ const (
 	SchemeS3   = "s3"
 )
 
-// Root is where an archive (or a ledger) lives: file:///mnt/photos or s3://bucket/prefix. It never holds credentials.
-// Roots are comparable; the zero Root is invalid.
+// Root is where an archive (or a ledger) lives: file:///mnt/photos or s3://bucket/prefix?endpoint=https://host:9000. It
+// never holds credentials. Roots are comparable; the zero Root is invalid.
 type Root struct {
-	scheme string
-	bucket string // empty for file
-	path   string // file: cleaned absolute path; s3: prefix without slashes at its ends, may be empty
+	scheme   string
+	bucket   string // empty for file
+	path     string // file: cleaned absolute path; s3: prefix without slashes at its ends, may be empty
+	settings string // s3: the canonical query, see settings.go
 }
 
 // FileRoot returns the root of the absolute directory dir.
@@ -39,9 +40,9 @@ func FileRoot(dir string) (Root, error) {
 	return Root{scheme: SchemeFile, path: path.Clean(dir)}, nil
 }
 
-// ParseRoot parses a root's text form. Hosts, user names, passwords, queries and fragments are refused:
-// credentials never travel in a URL, and where a store is found is configured elsewhere. Where s may hold them, the error
-// does not repeat s.
+// ParseRoot parses a root's text form. Hosts, user names, passwords and fragments are refused: credentials never travel in a
+// URL. An S3 root may have a query of the settings in [Root.Setting], and of nothing else. Where s may hold secrets, the
+// error does not repeat s.
 func ParseRoot(s string) (Root, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
@@ -64,12 +65,17 @@ func ParseRoot(s string) (Root, error) {
 }
 
 func parseS3(s, rest string) (Root, error) {
+	rest, query, _ := strings.Cut(rest, "?")
 	bucket, prefix, _ := strings.Cut(rest, "/")
-	if !validBucket(bucket) || strings.ContainsAny(prefix, "?#") {
-		return Root{}, fmt.Errorf("%w: an s3 archive is s3://bucket/prefix, without user, query or fragment; "+
+	if !validBucket(bucket) || strings.Contains(s, "#") {
+		return Root{}, fmt.Errorf("%w: an s3 archive is s3://bucket/prefix, without user or fragment; "+
 			"a bucket's name is 3 to 255 letters, digits, dots, hyphens and underscores", ErrRoot)
 	}
-	prefix, err := url.PathUnescape(strings.Trim(prefix, "/"))
+	settings, err := parseSettings(query)
+	if err != nil {
+		return Root{}, err
+	}
+	prefix, err = url.PathUnescape(strings.Trim(prefix, "/"))
 	if err != nil {
 		return Root{}, fmt.Errorf("%w %q: %w", ErrRoot, s, err)
 	}
@@ -78,7 +84,7 @@ func parseS3(s, rest string) (Root, error) {
 			return Root{}, fmt.Errorf("%w %q: %w", ErrRoot, s, err)
 		}
 	}
-	return Root{scheme: SchemeS3, bucket: bucket, path: prefix}, nil
+	return Root{scheme: SchemeS3, bucket: bucket, path: prefix, settings: settings}, nil
 }
 
 // validBucket reports whether s can be a bucket: what S3 allows, and its older rules in us-east-1, which other servers
@@ -107,10 +113,14 @@ func (r Root) String() string {
 	}
 	p := (&url.URL{Path: r.path}).EscapedPath()
 	if r.scheme == SchemeS3 {
-		if p == "" {
-			return "s3://" + r.bucket
+		text := "s3://" + r.bucket
+		if p != "" {
+			text += "/" + p
 		}
-		return "s3://" + r.bucket + "/" + p
+		if r.settings != "" {
+			text += "?" + r.settings
+		}
+		return text
 	}
 	return "file://" + p
 }
@@ -129,15 +139,30 @@ func (r *Root) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Contains reports whether other is r itself or lies below it.
+// Contains reports whether other is r itself or lies below it. S3 roots must have the same settings: the same bucket name
+// at another endpoint is another bucket.
 func (r Root) Contains(other Root) bool {
+	if r.scheme != other.scheme || r.bucket != other.bucket || r.settings != other.settings {
+		return false
+	}
+	return r.above(other)
+}
+
+func (r Root) above(other Root) bool {
+	return r.path == other.path || r.path == "" || r.path == "/" || strings.HasPrefix(other.path, r.path+"/")
+}
+
+// Overlaps reports whether one of two roots may lie in the other. Unlike Contains it takes buckets of one name for one
+// bucket, unless both roots name their endpoints and these differ: what is not in a root's text may be set elsewhere.
+func (r Root) Overlaps(other Root) bool {
 	if r.scheme != other.scheme || r.bucket != other.bucket {
 		return false
 	}
-	if r.path == other.path || r.path == "" || r.path == "/" {
-		return true
+	a, b := r.Setting(SettingEndpoint), other.Setting(SettingEndpoint)
+	if a != "" && b != "" && a != b {
+		return false
 	}
-	return strings.HasPrefix(other.path, r.path+"/")
+	return r.above(other) || other.above(r)
 }
 
 // Identity is what tells that an object is unchanged. Zero fields are unknown. A disk knows size, mtime and (where the
@@ -180,4 +205,6 @@ func (a Identity) ModTime() time.Time {
 type Object struct {
 	Key Key `json:"key"`
 	Identity
+	// Mark is the op id of the rename that made the object, where its store keeps one and was asked for this very object.
+	Mark string `json:"-"`
 }

@@ -34,6 +34,9 @@ func TestParseRoot(t *testing.T) {
 		{"s3://bucket/a%20b/%D0%B6", "s3", "bucket", "a b/ж", "s3://bucket/a%20b/%D0%B6"},
 		{"s3://bucket/me@home", "s3", "bucket", "me@home", "s3://bucket/me@home"},
 		{"s3://bucket/a%40b%3Fc%23d", "s3", "bucket", "a@b?c#d", "s3://bucket/a@b%3Fc%23d"},
+		{"s3://bucket?", "s3", "bucket", "", "s3://bucket"},
+		{"s3://bucket/a/?region=eu-1&endpoint=http%3A%2F%2F127.0.0.1:9000", "s3", "bucket", "a", "s3://bucket/a?endpoint=http://127.0.0.1:9000&region=eu-1"},
+		{"s3://bucket?ca=/etc/a%20b.pem&path-style=true&profile=nas", "s3", "bucket", "", "s3://bucket?ca=/etc/a+b.pem&path-style=true&profile=nas"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
@@ -55,6 +58,9 @@ func TestParseRootErrors(t *testing.T) {
 	for _, in := range []string{
 		"", "/mnt/photos", "photos", "file:/mnt", "file://", "file://host/share", "file://mnt", "file:///a%00b", "file:///a%zz",
 		"s3://", "s3:///prefix", "s3://bu", "s3://buc ket", "s3://bucket:9000", "s3://...", "s3://" + strings.Repeat("b", 256), "s3://bucket/a?versionId=1",
+		"s3://bucket?region=a&region=b", "s3://bucket?region=", "s3://bucket?region=a%20b", "s3://bucket?path-style=yes", "s3://bucket?ca=a.pem",
+		"s3://bucket?ca=/a/../b", "s3://bucket?endpoint=host:9000", "s3://bucket?endpoint=ftp://host", "s3://bucket?endpoint=https://me:x@host",
+		"s3://bucket?endpoint=https://host/path", "s3://bucket?endpoint=https://host/", "s3://bucket?profile=a/b", "s3://bucket?a%zz", "s3://bucket?region=a#b",
 		"s3://bucket/a#b", "s3://bucket?x", "s3://bucket/a//b", "s3://bucket/../a", "s3://bucket/%2e%2e", "s3://bucket/%2Fa", "s3://bucket/%zz",
 		"s3://b%75cket", "http://bucket/a", "S3://bucket", "://a",
 	} {
@@ -69,7 +75,8 @@ func TestParseRootErrors(t *testing.T) {
 
 func TestRootErrorsKeepSecrets(t *testing.T) {
 	for _, in := range []string{
-		"s3://AKIA:hunter2@bucket/a", "s3://AKIA:hunter2", "s3://bucket/a?X-Amz-Signature=hunter2", "https://me:hunter2@host/a", "file://me:hunter2@host/a",
+		"s3://AKIA:hunter2@bucket/a", "s3://AKIA:hunter2", "s3://bucket/a?X-Amz-Signature=hunter2", "s3://bucket?hunter2=x", "s3://bucket?hunter2&hunter2", "s3://bucket?region=hunter2&region=a",
+		"s3://bucket?endpoint=https://me:hunter2@host", "s3://bucket?secret=hunter2&region=a", "s3://bucket?profile=hunter2!", "https://me:hunter2@host/a", "file://me:hunter2@host/a",
 	} {
 		if _, err := archive.ParseRoot(in); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("ParseRoot(%q): got error %v", in, err)
@@ -112,6 +119,9 @@ func TestContains(t *testing.T) {
 		{"s3://bucket/a", "s3://bucket", false},
 		{"s3://bucket", "s3://bucket2/a", false},
 		{"file:///", "s3://bucket/a", false},
+		{"s3://bucket?endpoint=http://a", "s3://bucket/a?endpoint=http://a", true},
+		{"s3://bucket?endpoint=http://a", "s3://bucket/a?endpoint=http://b", false},
+		{"s3://bucket", "s3://bucket/a?ca=/a", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.a+" "+tt.b, func(t *testing.T) {
@@ -183,4 +193,26 @@ func FuzzParseRoot(f *testing.F) {
 			t.Errorf("%q does not contain itself", r)
 		}
 	})
+}
+
+func TestOverlaps(t *testing.T) {
+	tests := []struct {
+		a, b string
+		want bool
+	}{
+		{"file:///a", "file:///a/b", true},
+		{"file:///a", "file:///b", false},
+		{"file:///a", "s3://bucket", false},
+		{"s3://bucket/a", "s3://bucket", true},
+		{"s3://bucket/a", "s3://bucket/ab", false},
+		{"s3://bucket?endpoint=http://a", "s3://bucket/x", true},
+		{"s3://bucket?endpoint=http://a", "s3://bucket?endpoint=http://b", false},
+		{"s3://bucket?endpoint=http://a&region=x", "s3://bucket/x?endpoint=http://a", true},
+	}
+	for _, tt := range tests {
+		a, b := mustRoot(t, tt.a), mustRoot(t, tt.b)
+		if a.Overlaps(b) != tt.want || b.Overlaps(a) != tt.want {
+			t.Errorf("%s and %s: got %t and %t, want %t", a, b, a.Overlaps(b), b.Overlaps(a), tt.want)
+		}
+	}
 }

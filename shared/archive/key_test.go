@@ -115,8 +115,19 @@ func TestKeyJSON(t *testing.T) {
 	if err := json.Unmarshal(text, &out); err != nil || out != in {
 		t.Errorf("got %+v, %v; want %+v", out, err, in)
 	}
-	if err := json.Unmarshal([]byte(`{"key":"../a"}`), &out); !errors.Is(err, archive.ErrKey) {
-		t.Errorf("a key that escapes: got error %v", err)
+	for _, bad := range []string{`{"key":"\\q"}`, `{"key":"` + strings.Repeat("a", archive.MaxKeyBytes+1) + `"}`} {
+		if err := json.Unmarshal([]byte(bad), &out); !errors.Is(err, archive.ErrKey) {
+			t.Errorf("%.20s: got error %v", bad, err)
+		}
+	}
+	for _, odd := range []archive.Key{"a//b", "/a", "a/", "../a", "a\x00"} { // a record may name them; no store acts on them
+		text, err := json.Marshal(archive.Object{Key: odd})
+		if err == nil {
+			err = json.Unmarshal(text, &out)
+		}
+		if err != nil || out.Key != odd {
+			t.Errorf("%q: got %q, %v", odd, out.Key, err)
+		}
 	}
 	if err := json.Unmarshal([]byte(`{"key":""}`), &out); err != nil || out.Key != "" {
 		t.Errorf("the empty key: got %q, %v", out.Key, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/digest"
+	"github.com/reshelf/reshelf/shared/naming"
 )
 
 // ErrInvalid is wrapped by every error about a batch, task or event that is not well formed.
@@ -133,8 +134,17 @@ type Filter struct {
 type RenameOptions struct {
 	Template   string   `json:"template"`
 	OnConflict Conflict `json:"onConflict"`
+	// IgnoreSidecars: names are made as if no object had a sidecar.
+	IgnoreSidecars bool `json:"ignoreSidecars,omitempty"`
+	// Options are what the template is used with; their members lie beside the others.
+	naming.Options
 	// Approved: the plan is applied as soon as it is sealed, if nothing stops it (--yes).
 	Approved bool `json:"approved,omitempty"`
+}
+
+// Parse reads the template with its options.
+func (o RenameOptions) Parse() (*naming.Template, error) {
+	return naming.ParseWith(o.Template, o.Options)
 }
 
 // Batch is one submission. It is written once and never changes; what happens to it later are Events.
@@ -144,12 +154,16 @@ type Batch struct {
 	Kind Kind `json:"kind"`
 	// Archive is the root that all keys are below.
 	Archive archive.Root `json:"archive"`
-	// Manifest: the objects come from a spooled manifest in the ledger, not from a listing.
+	// Manifest: the objects come from a spooled manifest in the ledger, not from a listing. Of an undo, it and Filter choose
+	// among the keys that the undone batch gave; without them all are taken back.
 	Manifest bool   `json:"manifest,omitempty"`
 	Filter   Filter `json:"filter,omitzero"`
 	// Digests to compute and Level of metadata to read while inspecting.
 	Digests digest.Set `json:"digests,omitempty"`
 	Level   Level      `json:"level,omitempty"`
+	// TrustStoreChecksums: digests that the store keeps are taken from it, where that saves reading the object, and compared
+	// where the object is read.
+	TrustStoreChecksums bool `json:"trustStoreChecksums,omitempty"`
 	// Renaming is set for kind rename.
 	Renaming *RenameOptions `json:"renaming,omitempty"`
 	// Undoes is the batch that a batch of kind undo reverses.
@@ -164,6 +178,9 @@ type Batch struct {
 	Submitted          time.Time `json:"submitted"`
 	// By says who submitted: user@host of the command, or the token's name.
 	By string `json:"by,omitempty"`
+	// Traceparent is the span of the command that submitted, in the form of W3C trace context, if that was traced: spans of
+	// the batch's tasks link to it, whoever enqueues them.
+	Traceparent string `json:"traceparent,omitempty"`
 }
 
 // Validate checks everything that can be checked without looking at the archive.
@@ -187,6 +204,8 @@ func (b Batch) Validate() error {
 		return bad("pool %q: want 1 to 40 of a-z, 0-9 and -", b.Pool)
 	case b.Kind == Undo && b.Undoes == "":
 		return bad("an undo batch names no batch to undo")
+	case b.Kind == Undo && b.Chooses() && !b.Filter.All:
+		return bad("an undo whose filter leaves out hidden objects by default")
 	case b.Kind != Undo && !slices.Contains(Levels(), b.Level):
 		return bad("unknown metadata level %q; want one of %v", b.Level, Levels())
 	case b.Kind == Rename && b.Renaming == nil:
@@ -194,7 +213,17 @@ func (b Batch) Validate() error {
 	case b.Renaming != nil && !slices.Contains(Conflicts(), b.Renaming.OnConflict):
 		return bad("unknown conflict policy %q; want one of %v", b.Renaming.OnConflict, Conflicts())
 	}
+	if b.Renaming != nil {
+		if err := b.Renaming.Validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
 	return nil
+}
+
+// Chooses reports whether an undo takes back only some of the undone batch.
+func (b Batch) Chooses() bool {
+	return b.Manifest || len(b.Filter.Include)+len(b.Filter.Exclude) > 0
 }
 
 func validPool(s string) bool {

@@ -16,6 +16,7 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/metadata"
+	"github.com/reshelf/reshelf/shared/naming"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -38,8 +39,13 @@ func sample(t testing.TB) batch.Batch {
 	return batch.Batch{
 		V: batch.Version, ID: id, Kind: batch.Rename, Archive: root(t), Filter: batch.Filter{Include: []string{"*.jpg"}},
 		Digests: digest.DefaultSet(), Level: batch.LevelNormal, Pool: "default", Priority: batch.Normal, Name: "holiday",
-		Renaming:  &batch.RenameOptions{Template: "{date}{ext}", OnConflict: batch.ConflictStop},
+		TrustStoreChecksums: true,
+		Renaming: &batch.RenameOptions{Template: "{date}{ext}", OnConflict: batch.ConflictStop, IgnoreSidecars: true, Options: naming.Options{
+			Profile: naming.S3, TimeZone: "Europe/Athens", Shifts: []naming.Shift{{Camera: "Canon EOS R5", Seconds: -3720}},
+			Maps: map[string]naming.Map{"owners": {"0123": "Ann"}},
+		}},
 		Submitted: when(), By: "ada@desk", Labels: []string{"2026"},
+		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	}
 }
 
@@ -57,14 +63,15 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 		"event":  batch.Event{V: batch.Version, N: 4, Kind: batch.EventApprove, Plan: "ab12", By: "ada", At: when()},
 		"listed": batch.Listed{Object: object, Outcome: batch.Skipped, Problem: batch.ReasonSymlink, Detail: "not followed"},
 		"record": batch.Record{
-			Object: object, Outcome: batch.Done, Digests: []digest.Digest{sum}, Epoch: 1700000000000001, ExifTool: "13.59",
+			Object: object, Outcome: batch.Done, Digests: []digest.Digest{sum}, FromStore: []digest.Algorithm{digest.CRC32}, Epoch: 1700000000000001, ExifTool: "13.59",
 			Tags:  metadata.Tags{"IFD0:Make": json.RawMessage(`"Acme <1>"`), "XMP-dc:Subject": json.RawMessage(`["a","1.10"]`)},
 			Facts: &metadata.Facts{Capture: metadata.Time{Wall: "2024-05-01T10:00:00", Offset: "+02:00", Source: "ExifIFD:DateTimeOriginal"}, Make: "Acme"},
-			To:    "2024/b.jpg", Warnings: []string{"odd"},
+			To:    "2024/b.jpg", Warnings: []string{"odd"}, Sidecars: []archive.Key{"2024/a\xff.xmp"},
 		},
-		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Group: "a.cr2", DateSource: "mtime", Numbered: true, OpID: "00ff"},
+		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true},
 		"plan": batch.Plan{V: batch.Version, Batch: id, Epoch: 9, Segments: []batch.PlanSegment{{SHA256: "aa", Rows: 2, Moves: 1}}, Summary: batch.PlanSummary{
-			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, OldFolders: 1, NewFolders: 1, Bytes: 9,
+			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, OldFolders: 1, NewFolders: 1, Bytes: 9, Sidecars: 1, SidecarsMuted: 2, Changed: map[string]int64{"a name was cut": 1},
+			Notes:    []string{"the bucket keeps the old versions: it grows by 9 B"},
 			Examples: map[batch.Reason][]batch.Row{batch.ReasonExists: {{From: "c", To: "d", Outcome: batch.Failed, Reason: batch.ReasonExists}}},
 		}},
 	}
@@ -100,6 +107,29 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 	}
 }
 
+// TestOlderFormsAreRead reads a batch as programs wrote it before it could have a trace, trust checksums, ignore sidecars, or
+// give a template options.
+func TestOlderFormsAreRead(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("testdata", "older", "batch.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got batch.Batch
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := sample(t)
+	want.Traceparent, want.TrustStoreChecksums, want.Renaming.IgnoreSidecars = "", false, false
+	want.Renaming.Options = naming.Options{}
+	if !reflect.DeepEqual(got, want) || got.Validate() != nil {
+		t.Errorf("got %+v (%v), want %+v", got, got.Validate(), want)
+	}
+	again, err := json.MarshalIndent(got, "", "  ")
+	if err != nil || !bytes.Equal(append(again, '\n'), raw) {
+		t.Errorf("a batch with neither is written as %s, %v", again, err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	if err := sample(t).Validate(); err != nil {
 		t.Fatalf("sample: %v", err)
@@ -113,6 +143,10 @@ func TestValidate(t *testing.T) {
 		"pool":     func(b *batch.Batch) { b.Pool = "a{b}" },
 		"level":    func(b *batch.Batch) { b.Level = "deep" },
 		"template": func(b *batch.Batch) { b.Renaming = nil },
+		"profile":  func(b *batch.Batch) { b.Renaming.Profile = "amiga" },
+		"timezone": func(b *batch.Batch) { b.Renaming.TimeZone = "../etc/passwd" },
+		"shift":    func(b *batch.Batch) { b.Renaming.Shifts = []naming.Shift{{Camera: "x", Seconds: 1 << 60}} },
+		"map":      func(b *batch.Batch) { b.Renaming.Maps = map[string]naming.Map{"a b": nil} },
 		"policy":   func(b *batch.Batch) { b.Renaming.OnConflict = "overwrite" },
 		"undo":     func(b *batch.Batch) { b.Kind, b.Renaming = batch.Undo, nil },
 	}
@@ -267,4 +301,28 @@ func FuzzParseTask(f *testing.F) {
 			t.Errorf("task %+v does not survive: %+v, %v", task, back, err)
 		}
 	})
+}
+
+func TestMute(t *testing.T) {
+	xmp := &metadata.Facts{MIME: "application/rdf+xml"}
+	title := metadata.Tags{"XMP-dc:Title": json.RawMessage(`"x"`)}
+	for want, r := range map[string]batch.Record{
+		"":                               {Outcome: batch.Done, Facts: xmp, Tags: title, Warnings: []string{"minor"}},
+		"nothing could be read in it":    {Outcome: batch.Done, Warnings: []string{"File is empty"}},
+		`it is not XMP but image/\u{1b}`: {Outcome: batch.Done, Facts: &metadata.Facts{MIME: "image/\x1b"}, Tags: title},
+		"ExifTool says bad":              {Outcome: batch.Done, Facts: xmp, Warnings: []string{"bad", "worse"}},
+		"it is broken":                   {Outcome: batch.Failed, Reason: batch.ReasonFormat, Message: "it is broken", Facts: xmp, Tags: title},
+		"cold-storage":                   {Outcome: batch.Skipped, Reason: batch.ReasonCold},
+	} {
+		if got := r.Mute(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	long := batch.Record{Outcome: batch.Done, Facts: xmp, Warnings: []string{strings.Repeat("é", 1000)}}
+	if got := long.Mute(); got != "ExifTool says "+strings.Repeat("é", 100)+"…" {
+		t.Errorf("a long warning: got %q", got)
+	}
+	if got := (batch.Record{Outcome: batch.Done, Facts: xmp}).Mute(); got != "" {
+		t.Errorf("XMP without properties: got %q", got)
+	}
 }

@@ -10,7 +10,8 @@ type Row struct {
 	To   archive.Key `json:"to,omitempty"`
 	// Want is the identity that the object must have when it is moved.
 	Want archive.Identity `json:"want"`
-	// Outcome is "" where the row is to be renamed, else Skipped or Failed with a Reason and a Message.
+	// Outcome is "" where the row is to be renamed, else Skipped or Failed with a Reason and a Message. A row that is to be
+	// renamed has a Message where there is something to know about its name.
 	Outcome Outcome `json:"outcome,omitempty"`
 	Reason  Reason  `json:"reason,omitempty"`
 	Message string  `json:"message,omitempty"`
@@ -18,10 +19,25 @@ type Row struct {
 	Group archive.Key `json:"group,omitempty"`
 	// DateSource is the tag that a date in the name came from.
 	DateSource string `json:"dateSource,omitempty"`
+	// Sidecar is the XMP sidecar, of this object or of the group's principal, without which the name, or DateSource, would be
+	// another one.
+	Sidecar archive.Key `json:"sidecar,omitempty"`
+	// Changed says what was made safe in the name, in words for a person (naming.Result).
+	Changed []string `json:"changed,omitempty"`
 	// Numbered: the name was numbered to resolve a conflict.
 	Numbered bool `json:"numbered,omitempty"`
 	// OpID is unique to this row of this plan: hash(batch, plan, row).
 	OpID string `json:"opId,omitempty"`
+	// Undoes says which rename a row of an undo takes back.
+	Undoes *Undone `json:"undoes,omitempty"`
+	// Added: an undo of chosen keys moves the object although it was not chosen, since it moves only together with one that was.
+	Added bool `json:"added,omitempty"`
+}
+
+// Undone is a row that is taken back: the op id under which it was carried out, and the identity that the object had before.
+type Undone struct {
+	OpID string           `json:"opId"`
+	Was  archive.Identity `json:"was"`
 }
 
 // Moves reports whether the row is to be renamed.
@@ -37,14 +53,23 @@ type PlanSummary struct {
 	Failed  map[Reason]int64 `json:"failed,omitempty"`
 	// Examples holds up to three rows for each reason.
 	Examples map[Reason][]Row `json:"examples,omitempty"`
-	// DateSources counts rows to be renamed by the tag that their date came from.
+	// DateSources counts rows to be renamed by the tag that their date came from; "other tags" stands for those after the first
+	// thousand.
 	DateSources map[string]int64 `json:"dateSources,omitempty"`
+	// Changed counts rows to be renamed by what was made safe in their names.
+	Changed map[string]int64 `json:"changed,omitempty"`
+	// Sidecars counts the objects to be renamed whose names depend on a sidecar, their companions not included, and
+	// SidecarsMuted those that were named without theirs since it says nothing that can be read.
+	Sidecars      int64 `json:"sidecars,omitempty"`
+	SidecarsMuted int64 `json:"sidecarsMuted,omitempty"`
 	// OldFolders and NewFolders count folders before and after, of the rows to be renamed.
 	OldFolders int64 `json:"oldFolders"`
 	NewFolders int64 `json:"newFolders"`
 	// Sample holds up to five rows to be renamed, drawn at random (the same ones for the same plan).
 	Sample []Row `json:"sample,omitempty"`
 	Bytes  int64 `json:"bytes"` // of the objects to be renamed
+	// Notes say what the renames mean in this archive; escaped text for whoever approves them.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Blocked reports the reasons for which policy stop refuses to approve the plan.

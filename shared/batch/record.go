@@ -1,6 +1,9 @@
 package batch
 
 import (
+	"cmp"
+	"unicode/utf8"
+
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/metadata"
@@ -26,13 +29,17 @@ const (
 	ReasonSpecial    Reason = "special-file"
 	ReasonUnreadable Reason = "unreadable"
 	ReasonMissing    Reason = "missing"
+	ReasonCold       Reason = "cold-storage" // it has to be restored before it can be read
+	// ReasonUnaddressable: the store has an object whose key no object may have ("a//b").
+	ReasonUnaddressable Reason = "unaddressable"
 	// inspecting
-	ReasonChanged  Reason = "changed"   // while being read, or since it was listed
-	ReasonTimeout  Reason = "timeout"   // ExifTool or the disk did not answer in time
-	ReasonCrashed  Reason = "crashed"   // ExifTool died of it
-	ReasonTooLarge Reason = "too-large" // ExifTool's answer is above the bound
-	ReasonFormat   Reason = "format"    // ExifTool says that the file is broken
-	ReasonKilled   Reason = "killed"    // workers died of it, alone, as often as allowed
+	ReasonChanged  Reason = "changed"           // while being read, or since it was listed
+	ReasonTimeout  Reason = "timeout"           // ExifTool or the disk did not answer in time
+	ReasonCrashed  Reason = "crashed"           // ExifTool died of it
+	ReasonTooLarge Reason = "too-large"         // ExifTool's answer is above the bound
+	ReasonFormat   Reason = "format"            // ExifTool says that the file is broken
+	ReasonKilled   Reason = "killed"            // workers died of it, alone, as often as allowed
+	ReasonMismatch Reason = "checksum-mismatch" // the store keeps another digest of it than its content has
 	// planning
 	ReasonUnchanged  Reason = "unchanged"       // it has that name already
 	ReasonNoValue    Reason = "no-value"        // the template asks for what the object does not have
@@ -49,6 +56,8 @@ const (
 	ReasonCancelled   Reason = "cancelled"   // the batch was cancelled first
 	ReasonNoSpace     Reason = "no-space"
 	ReasonIO          Reason = "io"
+	// undoing
+	ReasonNotInBatch Reason = "not-in-batch" // the undone batch was to give no object the key that was chosen
 )
 
 // Record is what became of one object in one step. A finished batch has exactly one final record for each listed object:
@@ -60,16 +69,55 @@ type Record struct {
 	// Message is for a person: what happened and what to do next; escaped text.
 	Message string          `json:"message,omitempty"`
 	Digests []digest.Digest `json:"digests,omitempty"`
-	Tags    metadata.Tags   `json:"tags,omitempty"`
-	Facts   *metadata.Facts `json:"facts,omitempty"`
+	// FromStore are the algorithms of those Digests that the store vouches for and nobody computed.
+	FromStore []digest.Algorithm `json:"fromStore,omitempty"`
+	Tags      metadata.Tags      `json:"tags,omitempty"`
+	Facts     *metadata.Facts    `json:"facts,omitempty"`
 	// ExifTool is the version that read the tags, "13.59".
 	ExifTool string `json:"exiftool,omitempty"`
 	// Warnings are ExifTool's words about this object; escaped text.
 	Warnings []string `json:"warnings,omitempty"`
+	// Sidecars are the XMP sidecars among the listed objects that describe this one, the whole name ("a.jpg.xmp") before the
+	// stem; only in final records. What they say is in their own records.
+	Sidecars []archive.Key `json:"sidecars,omitempty"`
 	// To is the key that the object has now, where the batch renamed it.
 	To archive.Key `json:"to,omitempty"`
 	// Epoch of the execution that wrote the record.
 	Epoch int64 `json:"epoch,omitempty"`
+}
+
+// mimeXMP is ExifTool's MIME type of a file that is XMP and nothing else.
+const mimeXMP = "application/rdf+xml"
+
+// Mute says why r, the record of what should be an XMP sidecar, says nothing about another object; "" if it may say
+// something. Escaped text.
+func (r Record) Mute() string {
+	switch {
+	case r.Outcome != Done:
+		return cmp.Or(r.Message, string(r.Reason))
+	case r.Facts == nil || r.Facts.MIME == "":
+		return "nothing could be read in it"
+	case r.Facts.MIME != mimeXMP:
+		return "it is not XMP but " + archive.EscapeText(r.Facts.MIME)
+	case len(r.Warnings) > 0 && !r.Tags.HasXMP():
+		return "ExifTool says " + cut(r.Warnings[0])
+	}
+	return ""
+}
+
+// maxQuoted bounds what a message quotes of a warning, which can hold as much of a hostile object as it likes; in bytes.
+const maxQuoted = 200
+
+// cut is at most the first maxQuoted bytes of s, without cutting a rune.
+func cut(s string) string {
+	if len(s) <= maxQuoted {
+		return s
+	}
+	n := maxQuoted
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 // Counts add up records. They are settled once for each segment.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/minio/crc64nvme"
 	"github.com/zeebo/blake3"
 	"github.com/zeebo/xxh3"
 )
@@ -38,8 +39,11 @@ const (
 	XXH364
 	// XXH3128 is XXH3 of 128 bits with seed 0, from the same specification.
 	XXH3128
+	// CRC64NVME is the CRC that S3 keeps of every new object ("CRC-64/NVME"; NVM Express, NVM Command Set Specification 1.0,
+	// section 5.2.1.3.4).
+	CRC64NVME
 
-	lastAlgorithm = XXH3128
+	lastAlgorithm = CRC64NVME
 )
 
 // Algorithms are all algorithms, in the order in which sets and digests are listed.
@@ -85,6 +89,8 @@ func (a Algorithm) String() string {
 		return "xxh3-64"
 	case XXH3128:
 		return "xxh3-128"
+	case CRC64NVME:
+		return "crc64nvme"
 	}
 	return ""
 }
@@ -94,7 +100,7 @@ func (a Algorithm) Size() int {
 	switch a {
 	case CRC32, CRC32C:
 		return crc32.Size
-	case XXH364:
+	case XXH364, CRC64NVME:
 		return 8
 	case MD5, XXH3128:
 		return md5.Size
@@ -151,6 +157,8 @@ func (a Algorithm) newHash() hash.Hash {
 		return xxh3.New()
 	case XXH3128:
 		return xxh3.New128()
+	case CRC64NVME:
+		return crc64nvme.New()
 	}
 	panic(fmt.Sprintf("digest: no algorithm number %d", a))
 }

@@ -37,6 +37,7 @@ func TestAlgorithms(t *testing.T) {
 		{"blake3", 32, true},
 		{"xxh3-64", 8, false},
 		{"xxh3-128", 16, false},
+		{"crc64nvme", 8, false},
 	}
 	var got []row
 	for _, a := range digest.Algorithms() {
@@ -51,7 +52,7 @@ func TestAlgorithms(t *testing.T) {
 }
 
 func TestUnknownAlgorithm(t *testing.T) {
-	for _, a := range []digest.Algorithm{0, digest.XXH3128 + 1, 255} {
+	for _, a := range []digest.Algorithm{0, digest.CRC64NVME + 1, 255} {
 		if a.String() != "" || a.Size() != 0 || a.Cryptographic() {
 			t.Errorf("algorithm %d: got %q, %d bytes, cryptographic %t", uint8(a), a, a.Size(), a.Cryptographic())
 		}
@@ -83,7 +84,7 @@ func TestParseSet(t *testing.T) {
 		{" None ", "", 0},
 		{"sha256,crc32", "crc32,sha256", 2},
 		{"xxh3-128, MD5 ,md5", "md5,xxh3-128", 2},
-		{"all", "crc32,crc32c,md5,sha1,sha256,sha512,blake3,xxh3-64,xxh3-128", 9},
+		{"all", "crc32,crc32c,md5,sha1,sha256,sha512,blake3,xxh3-64,xxh3-128,crc64nvme", 10},
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {

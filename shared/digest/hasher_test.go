@@ -25,7 +25,7 @@ func pattern(n int) []byte {
 	return p
 }
 
-// vectors are from sha*sum, md5sum, b3sum 1.2.0, xxhsum 0.8.1, zlib, and a bitwise CRC32C, not from this package.
+// vectors are from sha*sum, md5sum, b3sum 1.2.0, xxhsum 0.8.1, zlib, and a bitwise CRC32C and CRC-64/NVME, not from this package.
 func vectors() map[string]struct {
 	content []byte
 	want    string
@@ -42,7 +42,8 @@ sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e
 blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262
 xxh3-64:2d06800538d394c2
-xxh3-128:99aa06d3014798d86001c324468d497f`},
+xxh3-128:99aa06d3014798d86001c324468d497f
+crc64nvme:0000000000000000`},
 		"abc": {[]byte("abc"), `crc32:352441c2
 crc32c:364b3fb7
 md5:900150983cd24fb0d6963f7d28e17f72
@@ -51,7 +52,8 @@ sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
 sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f
 blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85
 xxh3-64:78af5f94892f3950
-xxh3-128:06b05ab6733a618578af5f94892f3950`},
+xxh3-128:06b05ab6733a618578af5f94892f3950
+crc64nvme:05e5cabb3fc1faeb`},
 		"1MiB": {pattern(1 << 20), `crc32:ef0e6054
 crc32c:dc3e0071
 md5:8f293a2f6c19b345152f7a49bb4c643c
@@ -60,7 +62,8 @@ sha256:631b84027d6b9e52b539c4e8373622d23032dfadc64d60af87339c9037e4f769
 sha512:67dad569eefc986a3b2424f5516d5a0284bb53d7b52d75f5ed881a6830a95765ccc82bc48752fb693422579f11dc9a400561ec1885af9eeef703dbbd312d4fd0
 blake3:74cb441fd087764ca9c3694da742ebe30cbeb3060a17009ca81825c7a8d10343
 xxh3-64:6e0d7ac36b8c10ff
-xxh3-128:53738d98098cabba6e0d7ac36b8c10ff`},
+xxh3-128:53738d98098cabba6e0d7ac36b8c10ff
+crc64nvme:8821d9f150fec9fc`},
 	}
 }
 
@@ -92,6 +95,20 @@ func TestVectors(t *testing.T) {
 				t.Errorf("digests (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestCheckValues compares with the check values of Greg Cook's catalogue of CRC algorithms.
+// Source: https://reveng.sourceforge.io/crc-catalogue/all.htm
+func TestCheckValues(t *testing.T) {
+	for a, want := range map[digest.Algorithm]string{
+		digest.CRC32: "cbf43926", digest.CRC32C: "e3069283", digest.CRC64NVME: "ae8b14860a799888",
+	} {
+		h := digest.NewHasher(digest.Set(0).With(a))
+		_, _ = io.WriteString(h, "123456789")
+		if got := h.Digests()[0].Hex(); got != want {
+			t.Errorf("%s: got %s, want %s", a, got, want)
+		}
 	}
 }
 

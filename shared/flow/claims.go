@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,8 +141,8 @@ type Execution struct {
 	bytes     atomic.Int64
 
 	mu    sync.Mutex
-	hand  []int
-	alone bool
+	hand  []int // indices of the objects in hand
+	alone bool  // the one in hand is handled alone
 }
 
 // Held reports nil while the claim is certainly held, else ErrLost. After an outage of Redis it can be held again.
@@ -166,15 +167,23 @@ func (x *Execution) Advance(objects, bytes int64) {
 	x.claims.bytes.Add(bytes)
 }
 
-// Working says which object of the segment is being worked on now, -1 for none, and whether alone.
-func (x *Execution) Working(index int, alone bool) {
+// Begin says that an object of the segment is in hand from now on, and whether it is handled alone. It is a suspect if
+// the worker dies before Finish. No more than ledger.MaxInHand may be in hand at once.
+func (x *Execution) Begin(index int, alone bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.hand = x.hand[:0]
-	if index >= 0 {
-		x.hand = append(x.hand, index)
+	x.hand = append(x.hand, index)
+	x.alone = alone && len(x.hand) == 1 // where there are others, nobody knows which one kills
+}
+
+// Finish says that an object is not in hand any more.
+func (x *Execution) Finish(index int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if i := slices.Index(x.hand, index); i >= 0 {
+		x.hand = slices.Delete(x.hand, i, i+1)
 	}
-	x.alone = alone
+	x.alone = false
 }
 
 func (x *Execution) sign() ledger.Sign {

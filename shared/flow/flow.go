@@ -17,11 +17,12 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/telemetry"
 )
 
 // Queue carries tasks. The queue package's Producer is one.
 type Queue interface {
-	// EnqueueAll enqueues tasks; one that is there already is no error.
+	// EnqueueAll enqueues tasks; one that is there already is no error. The span in ctx travels with them.
 	EnqueueAll(ctx context.Context, pool string, priority batch.Priority, tasks []batch.Task) error
 	// Waiting reports whether a task still waits in its queue, taken by nobody.
 	Waiting(ctx context.Context, pool string, priority batch.Priority, t batch.Task) (bool, error)
@@ -276,7 +277,7 @@ func (f *Flow) Refill(ctx context.Context, b batch.Batch, s batch.Status) error 
 		if len(tasks) == 0 {
 			continue
 		}
-		if err := f.queue.EnqueueAll(ctx, b.Pool, s.Priority, tasks); err != nil {
+		if err := f.queue.EnqueueAll(telemetry.WithTraceparent(ctx, b.Traceparent), b.Pool, s.Priority, tasks); err != nil {
 			return fmt.Errorf("enqueue %d tasks of batch %s: %w", len(tasks), b.ID, err)
 		}
 	}

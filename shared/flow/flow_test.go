@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -237,13 +238,36 @@ func (w *world) reconciler(owner string) *flow.Reconciler {
 	return flow.NewReconciler(w.flow, owner, w.log, nil)
 }
 
-// steadyRound lets a reconciler see Redis steady for long enough, then judge.
+const steadyKey = "reshelf:{lock}:steady"
+
+// note does what a worker's reconciler does each second.
+func (w *world) note() {
+	w.t.Helper()
+	_, _, err := w.flow.Live().Steady(w.ctx(), 4*time.Second)
+	w.must(err)
+}
+
+// steady makes Redis look as if it had answered somebody all the time for 16 s.
+func (w *world) steady() {
+	w.t.Helper()
+	w.note()
+	w.must(w.redis.Client().HIncrBy(w.ctx(), steadyKey, "since", -16_000).Err())
+}
+
+// silent makes Redis look as if it had answered nobody for d.
+func (w *world) silent(d time.Duration) {
+	w.t.Helper()
+	w.age(d)
+	for _, f := range []string{"since", "last"} {
+		w.must(w.redis.Client().HIncrBy(w.ctx(), steadyKey, f, -d.Milliseconds()).Err())
+	}
+}
+
+// steadyRound lets a reconciler judge, as if Redis had been steady for long enough.
 func (w *world) steadyRound(r *flow.Reconciler) {
 	w.t.Helper()
-	start := time.Now()
-	for at := time.Duration(0); at <= 16*time.Second; at += 2 * time.Second {
-		w.must(r.Once(w.ctx(), start.Add(at)))
-	}
+	w.steady()
+	w.must(r.Once(w.ctx()))
 }
 
 func TestInspectBatchRunsToItsEnd(t *testing.T) {
@@ -350,6 +374,71 @@ func TestDeadWorkersSegmentIsDispatchedAgainFirst(t *testing.T) {
 	}
 }
 
+// The others have seen Redis steady, and the one that has the lock has just started.
+func TestAWorkerThatJustStartedJudges(t *testing.T) {
+	w := newWorld(t)
+	b := w.submit(batch.Inspect)
+	w.list(b, 1)
+	dead := w.queue.take(batch.StepInspect)[0]
+	w.mustClaim(dead)
+	w.steady()
+	w.age(10 * time.Second)
+	w.must(w.reconciler("just started").Once(w.ctx()))
+	if got := w.queue.take(batch.StepInspect); len(got) != 1 || got[0].Attempt != 2 {
+		t.Errorf("dispatched %+v in the first round, want attempt 2 of %+v", got, dead)
+	}
+}
+
+// Every worker notes that Redis answers, whether it has the lock or not.
+func TestAllWorkersNoteThatRedisAnswers(t *testing.T) {
+	w := newWorld(t)
+	if mine, err := w.flow.Live().Lock(w.ctx(), "reconciler", "another", time.Hour); err != nil || !mine {
+		t.Fatalf("lock = %v, %v", mine, err)
+	}
+	ctx, cancel := context.WithCancel(w.ctx())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.reconciler("worker").Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	last := func() string { return w.redis.Client().HGet(w.ctx(), steadyKey, "last").Val() }
+	waitFor(t, 10*time.Second, "the first note", func() bool { return last() != "" })
+	first := last()
+	waitFor(t, 4*time.Second, "another note", func() bool { return last() != first })
+}
+
+// A worker dies, and with it half of the slots: the window of those that are left is full.
+func TestASegmentToBeDispatchedAgainNeedsNoRoom(t *testing.T) {
+	w := newWorld(t)
+	left := ledger.Worker{ID: "left", Pools: []string{"default"}, Slots: 1}
+	w.must(w.flow.Live().Register(w.ctx(), left))
+	w.must(w.flow.Live().Register(w.ctx(), ledger.Worker{ID: "dies", Pools: left.Pools, Slots: 3}))
+	w.must(w.flow.Observe(w.ctx()))
+	b := w.submit(batch.Inspect)
+	w.list(b, 20)
+	tasks := w.queue.take(batch.StepInspect)
+	if len(tasks) != 8 {
+		t.Fatalf("%d tasks enqueued for 4 slots, want 8", len(tasks))
+	}
+	for _, task := range tasks[:3] {
+		w.mustClaim(task)
+	}
+	w.age(10 * time.Second)
+	w.queue.tasks = slices.Clone(tasks[3:]) // they wait
+	w.must(w.flow.Live().Deregister(w.ctx(), "dies"))
+	w.steadyRound(w.reconciler("left"))
+	var got, want []string
+	for _, task := range w.queue.take(batch.StepInspect)[5:] {
+		got = append(got, fmt.Sprintf("%d#%d", task.Segment, task.Attempt))
+	}
+	for _, task := range tasks[:3] {
+		want = append(want, fmt.Sprintf("%d#2", task.Segment))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("dispatched %v, want %v", got, want)
+	}
+}
+
 // beatOnce sends one sign of life with an object in hand.
 func (w *world) beatOnce(x *flow.Execution, index int) error {
 	return w.beat(x, index, false)
@@ -378,16 +467,94 @@ func TestOnlyAnObjectHandledAloneIsGuilty(t *testing.T) {
 	}
 }
 
+// inHand is what the last sign of life of the only segment says.
+func (w *world) inHand() (hand string, alone bool) {
+	w.t.Helper()
+	raw, err := w.redis.Client().HGet(w.ctx(), "reshelf:{"+string(id)+"}:window", "inspect/0").Result()
+	w.must(err)
+	var e struct {
+		H string
+		L int
+	}
+	w.must(json.Unmarshal([]byte(raw), &e))
+	return e.H, e.L == 1
+}
+
+func TestEveryObjectInHandIsSuspect(t *testing.T) {
+	w := newWorld(t)
+	b := w.submit(batch.Inspect)
+	w.list(b, 1)
+	for _, tc := range []struct {
+		name  string
+		work  func(x *flow.Execution)
+		hand  string
+		alone bool
+		want  map[int]int // suspects, with how often each killed alone
+	}{
+		{"several", func(x *flow.Execution) {
+			x.Begin(3, false)
+			x.Begin(5, false)
+			x.Begin(12, false)
+			x.Finish(5)
+			x.Finish(7) // never begun
+		}, "[3,12]", false, map[int]int{3: 0, 12: 0}},
+		{"alone", func(x *flow.Execution) {
+			x.Begin(5, false)
+			x.Finish(5)
+			x.Begin(3, true)
+		}, "[3]", true, map[int]int{3: 1, 12: 0}},
+		{"alone, and another", func(x *flow.Execution) {
+			x.Begin(3, true)
+			x.Begin(7, false)
+		}, "[3,7]", false, map[int]int{3: 1, 7: 0, 12: 0}},
+		{"another, and alone", func(x *flow.Execution) {
+			x.Begin(12, false)
+			x.Begin(3, true)
+			x.Finish(3)
+		}, "[12]", false, map[int]int{3: 1, 7: 0, 12: 0}},
+		{"none any more", func(x *flow.Execution) {
+			x.Begin(3, true)
+			x.Finish(3)
+		}, "[]", false, map[int]int{3: 1, 7: 0, 12: 0}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			claims := flow.NewClaims(w.flow.Live(), "worker", w.log)
+			x, err := claims.Take(w.ctx(), w.queue.take(batch.StepInspect)[0])
+			w.must(err)
+			tc.work(x)
+			ctx, cancel := context.WithCancel(w.ctx())
+			ended := make(chan struct{})
+			go func() { defer close(ended); claims.Run(ctx) }()
+			waitFor(t, 10*time.Second, "a sign of life", func() bool { hand, _ := w.inHand(); return hand != "" })
+			cancel()
+			<-ended
+			if hand, alone := w.inHand(); hand != tc.hand || alone != tc.alone {
+				t.Errorf("in hand: %s, alone %t; want %s, %t", hand, alone, tc.hand, tc.alone)
+			}
+			w.age(10 * time.Second)
+			w.steadyRound(w.reconciler("other"))
+			again := w.queue.take(batch.StepInspect)
+			w.queue.tasks = again
+			next := w.mustClaim(again[0])
+			if diff := cmp.Diff(tc.want, next.Claim.Suspects); diff != "" {
+				t.Errorf("suspects (-want +got):\n%s", diff)
+			}
+			w.must(w.flow.Live().Release(w.ctx(), next.Claim, false))
+			w.queue.take(batch.StepInspect)
+			w.must(w.flow.Sync(w.ctx(), id))
+		})
+	}
+}
+
 func TestOneOutageDoesNotConvictTheFleet(t *testing.T) {
 	w := newWorld(t)
 	b := w.submit(batch.Inspect)
 	w.list(b, 1)
 	x := w.mustClaim(w.queue.take(batch.StepInspect)[0])
 	r := w.reconciler("worker")
-	start := time.Now()
-	w.must(r.Once(w.ctx(), start))
-	w.age(45 * time.Second) // what an outage of 45 s looks like
-	w.must(r.Once(w.ctx(), start.Add(45*time.Second)))
+	w.steadyRound(r)
+	w.silent(45 * time.Second)
+	w.must(r.Once(w.ctx()))
 	if got := w.queue.take(batch.StepInspect); len(got) != 0 {
 		t.Fatalf("dispatched %+v right after the outage", got)
 	}
@@ -536,7 +703,7 @@ func TestDecisionsAreDurableBeforeRedisHears(t *testing.T) {
 	w.list(b, 5)
 	// A process wrote the event and died before it told Redis.
 	w.must(w.ledger.CreateEvent(w.ctx(), id, batch.Event{N: 1, Kind: batch.EventPause, At: time.Now()}))
-	w.must(w.reconciler("other").Once(w.ctx(), time.Now()))
+	w.must(w.reconciler("other").Once(w.ctx()))
 	if !w.progress().Status.Paused {
 		t.Error("the reconciler did not bring Redis up to the ledger")
 	}
@@ -547,9 +714,9 @@ func TestABatchWhoseSubmitterDiesIsFound(t *testing.T) {
 	b := w.batch(batch.Inspect)
 	w.must(w.flow.Live().Expect(w.ctx(), b.ID))
 	r := w.reconciler("other")
-	w.must(r.Once(w.ctx(), time.Now()))
+	w.must(r.Once(w.ctx()))
 	w.must(w.ledger.CreateBatch(w.ctx(), b)) // and then the submitter died
-	w.must(r.Once(w.ctx(), time.Now()))
+	w.must(r.Once(w.ctx()))
 	w.list(b, 1)
 	w.drain(b, batch.StepInspect)
 	w.drain(b, batch.StepFinish)
@@ -562,9 +729,9 @@ func TestABatchThatIsNeverWrittenIsForgotten(t *testing.T) {
 	w := newWorld(t)
 	w.must(w.flow.Live().Expect(w.ctx(), id))
 	r := w.reconciler("other")
-	w.must(r.Once(w.ctx(), time.Now()))
+	w.must(r.Once(w.ctx()))
 	w.must(w.redis.Client().Del(w.ctx(), "reshelf:{"+string(id)+"}:expected").Err()) // its time is over
-	w.must(r.Once(w.ctx(), time.Now()))
+	w.must(r.Once(w.ctx()))
 	if active, err := w.flow.Live().Active(w.ctx()); err != nil || len(active) != 0 {
 		t.Errorf("active = %v, %v; want none", active, err)
 	}
@@ -824,31 +991,35 @@ func TestSegmentsThatExistAreNotMadeTwice(t *testing.T) {
 	}
 }
 
-// Redis freezes in the middle of a round, after it was found to be steady.
+// Redis freezes in the middle of a round, before or after it was found to be steady.
 func TestAFreezeInTheMiddleOfARoundConvictsNobody(t *testing.T) {
-	w := newWorld(t)
-	b := w.submit(batch.Inspect)
-	w.list(b, 1)
-	x := w.mustClaim(w.queue.take(batch.StepInspect)[0])
-	r := w.reconciler("worker")
-	start := time.Now()
-	for d := time.Duration(0); d < 15*time.Second; d += time.Second {
-		w.must(r.Once(w.ctx(), start.Add(d)))
+	for _, after := range []string{":{lock}:reconciler", steadyKey} {
+		t.Run("after "+after, func(t *testing.T) {
+			w := newWorld(t)
+			b := w.submit(batch.Inspect)
+			w.list(b, 1)
+			x := w.mustClaim(w.queue.take(batch.StepInspect)[0])
+			r := w.reconciler("worker")
+			w.steadyRound(r)
+			w.must(w.beatOnce(x, 0))
+			hook := &freeze{server: w.redis, key: after}
+			w.redis.Client().AddHook(hook)
+			hook.armed.Store(true)
+			w.must(r.Once(w.ctx()))
+			hook.wait()
+			w.must(r.Once(w.ctx()))
+			if got := w.queue.take(batch.StepInspect); len(got) != 0 {
+				t.Fatalf("dispatched %+v although Redis had been silent", got)
+			}
+			w.must(w.beatOnce(x, 0))
+		})
 	}
-	hook := &freeze{server: w.redis}
-	w.redis.Client().AddHook(hook)
-	hook.armed.Store(true)
-	w.must(r.Once(w.ctx(), start.Add(16*time.Second)))
-	hook.wait()
-	if got := w.queue.take(batch.StepInspect); len(got) != 0 {
-		t.Fatalf("dispatched %+v although Redis had been silent", got)
-	}
-	w.must(w.beatOnce(x, 0))
 }
 
-// freeze stops a server for longer than a claim may be silent, right after the reconciler asked it for the time.
+// freeze stops a server for longer than a claim may be silent, right after a script that uses the key was answered.
 type freeze struct {
 	server  *redistest.Server
+	key     string
 	armed   atomic.Bool
 	resumed sync.WaitGroup
 }
@@ -864,7 +1035,7 @@ func (f *freeze) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 func (f *freeze) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if cmd.Name() == "time" && f.armed.CompareAndSwap(true, false) {
+		if strings.Contains(fmt.Sprint(cmd.Args()...), f.key) && f.armed.CompareAndSwap(true, false) {
 			f.server.Pause()
 			f.resumed.Go(func() {
 				time.Sleep(7 * time.Second)
@@ -902,14 +1073,13 @@ func TestEveryBatchIsRepairedHoweverManyThereAre(t *testing.T) {
 	w.ledger = ledger.New(slow{w.ledger.Store()})
 	w.flow = w.newFlow()
 	r := w.reconciler("worker")
-	start := time.Now()
 	rounds := 0
 	for ; ; rounds++ {
 		if rounds > 20 {
 			t.Fatal("some batches are never reached")
 		}
 		began := time.Now()
-		w.must(r.Once(w.ctx(), start.Add(time.Duration(rounds)*time.Second)))
+		w.must(r.Once(w.ctx()))
 		if took := time.Since(began); took > 6*time.Second {
 			t.Errorf("a round took %v", took)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/reshelf/reshelf/shared/batch"
@@ -22,11 +23,15 @@ const (
 	steadyFor     = 15 * time.Second
 	queuedAfter   = 5 * time.Second
 	progressAfter = 30 * time.Minute
-	silence       = time.Second     // an answer of Redis that takes longer is a gap
+	noteEvery     = time.Second
+	gap           = 4 * time.Second // without a note, and Redis was not steady
+	silence       = time.Second     // nobody is judged in a round in which an answer of Redis took longer
 	roundFor      = 2 * time.Second // of one round, beside what cannot wait
 )
 
-// Reconciler repairs what died half way. Every worker runs one; a lock lets one at a time judge.
+// Reconciler repairs what died half way. Every worker runs one; a lock lets one at a time repair and judge. Each notes in
+// Redis, every second, that it is answered: so whoever has the lock knows for how long Redis was steady, also if it has just
+// started itself.
 type Reconciler struct {
 	flow  *Flow
 	owner string
@@ -34,9 +39,7 @@ type Reconciler struct {
 	// sweep, if not nil, cleans the queues once a minute.
 	sweep func(context.Context) error
 
-	steady time.Time // Redis has answered without a gap since
-	last   time.Time // it answered last
-	ticks  int
+	ticks int
 	// repaired is the batch that was repaired last.
 	repaired batch.ID
 }
@@ -48,12 +51,19 @@ func NewReconciler(f *Flow, owner string, log *slog.Logger, sweep func(context.C
 
 // Run reconciles every two seconds until ctx is done.
 func (r *Reconciler) Run(ctx context.Context) {
-	t := time.NewTicker(tick)
+	var notes sync.WaitGroup
+	notes.Go(func() { r.every(ctx, noteEvery, "note that Redis answers", r.note) })
+	defer notes.Wait()
+	r.every(ctx, tick, "reconcile", r.Once)
+}
+
+func (r *Reconciler) every(ctx context.Context, d time.Duration, what string, do func(context.Context) error) {
+	t := time.NewTicker(d)
 	defer t.Stop()
 	for {
 		turn, cancel := context.WithTimeout(ctx, 30*time.Second)
-		if err := r.Once(turn, time.Now()); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "reconcile", "error", err)
+		if err := do(turn); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, what, "error", err)
 		}
 		cancel()
 		select {
@@ -64,20 +74,18 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 }
 
+func (r *Reconciler) note(ctx context.Context) error {
+	_, _, err := r.flow.live.Steady(ctx, gap)
+	return err
+}
+
 // Once does one round: it judges all batches, then repairs those that were judged and as many others as it can in a short
-// time. now is the local clock; it decides only whether Redis was steady for long enough to judge others.
-func (r *Reconciler) Once(ctx context.Context, now time.Time) error {
-	began := time.Now()
+// time. Nobody is judged until Redis was steady for long enough.
+func (r *Reconciler) Once(ctx context.Context) error {
 	mine, err := r.flow.live.Lock(ctx, "reconciler", r.owner, lockFor)
 	if err != nil {
-		r.steady = time.Time{}
 		return err
 	}
-	if r.steady.IsZero() || now.Sub(r.last) > 2*tick {
-		r.steady = now
-	}
-	// A long round is no gap of Redis.
-	defer func() { r.last = now.Add(time.Since(began)) }()
 	if err := r.flow.Observe(ctx); err != nil || !mine {
 		return err
 	}
@@ -86,10 +94,7 @@ func (r *Reconciler) Once(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	var judged []batch.ID
-	if now.Sub(r.steady) >= steadyFor {
-		judged = r.judgeAll(ctx, ids)
-	}
+	judged := r.judgeAll(ctx, ids)
 	if err := r.repair(ctx, append(judged, r.rotate(ids)...), len(judged)); err != nil {
 		return err
 	}
@@ -116,9 +121,11 @@ func (r *Reconciler) judgeAll(ctx context.Context, ids []batch.ID) (judged []bat
 		if n > 0 {
 			judged = append(judged, id)
 		}
+		if errors.Is(err, errUnsteady) {
+			return judged
+		}
 		if errors.Is(err, ledger.ErrSilent) {
-			r.steady = time.Time{}
-			r.log.WarnContext(ctx, "reconcile: nobody is judged", "error", err)
+			r.log.WarnContext(ctx, "reconcile: nobody is judged in this round", "error", err)
 			return judged
 		}
 		if err != nil {
@@ -162,15 +169,22 @@ func (r *Reconciler) one(ctx context.Context, id batch.ID) error {
 	return err
 }
 
-// judge judges one batch and returns how many of its segments were found.
+// errUnsteady: Redis was not steady for long enough to judge anybody.
+var errUnsteady = errors.New("redis is not steady yet")
+
+// judge judges one batch and returns how many of its segments were found. Right before it asks for how long Redis was steady,
+// so that a freeze at any moment is either seen there, or by Redis itself between the two.
 func (r *Reconciler) judge(ctx context.Context, id batch.ID) (int, error) {
 	asked := time.Now()
-	seen, err := r.flow.live.Now(ctx)
+	seen, steady, err := r.flow.live.Steady(ctx, gap)
 	if err != nil {
 		return 0, err
 	}
 	if took := time.Since(asked); took > silence {
 		return 0, fmt.Errorf("%w for %v", ledger.ErrSilent, took)
+	}
+	if steady < steadyFor {
+		return 0, errUnsteady
 	}
 	found, err := r.flow.live.Reconcile(ctx, id, ledger.Limits{
 		Stale: staleAfter, Progress: progressAfter, Queued: queuedAfter, Seen: seen, Silence: silence,

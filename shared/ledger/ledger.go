@@ -13,6 +13,7 @@
 //	batches/<id>/executions/<step>/<generation>/<n>/<epoch>…   processes that may move objects
 //	batches/<id>/plan/<epoch>/rows/<n>, batches/<id>/plan.json rows, and the manifest that seals them
 //	batches/<id>/report/…                                      what the batch hands over
+//	probe/…                                                    written and removed to see whether the ledger takes anything
 //
 // Numbers are written with ten digits, epochs with twenty, so that keys sort as numbers do.
 package ledger
@@ -20,6 +21,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -57,6 +59,15 @@ func Key(id batch.ID, parts ...string) archive.Key {
 func number(n int) string { return fmt.Sprintf("%010d", n) }
 
 func epochText(e int64) string { return fmt.Sprintf("%020d", e) }
+
+// Probe reports nil if the ledger takes what is written to it now: store.ErrNoSpace if it is full. What it writes it removes.
+func (l *Ledger) Probe(ctx context.Context) error {
+	key := archive.Key("probe/" + rand.Text())
+	if err := l.store.Create(ctx, key, strings.NewReader("probe")); err != nil {
+		return err
+	}
+	return l.store.Delete(ctx, key, archive.Identity{})
+}
 
 // CreateBatch stores a new batch: store.ErrExist if its id is taken.
 func (l *Ledger) CreateBatch(ctx context.Context, b batch.Batch) error {
@@ -259,6 +270,8 @@ type Execution struct {
 	Epoch   int64   `json:"epoch"`
 	Process Process `json:"process"`
 	Ended   bool    `json:"-"`
+	// Again: the segment may have been begun by an earlier execution.
+	Again bool `json:"-"`
 }
 
 // Process tells one process from every other, on every machine and over every restart.

@@ -186,12 +186,16 @@ func (l *Live) Claim(ctx context.Context, t batch.Task, worker string) (Claim, e
 	return c, nil
 }
 
+// MaxInHand is how many objects of a segment may be in hand at once. One that is not told of would be no suspect when it
+// kills its worker.
+const MaxInHand = 64
+
 // Sign is one claim's sign of life.
 type Sign struct {
 	Claim   Claim
 	Objects int64 // finished so far
 	Bytes   int64 // read so far
-	InHand  []int // indices of the objects being worked on now; at most 64 are told
+	InHand  []int // indices of the objects being worked on now; at most MaxInHand are told
 	Alone   bool  // InHand is handled alone
 }
 
@@ -210,7 +214,7 @@ func (l *Live) Beat(ctx context.Context, id batch.ID, signs []Sign) ([]Verdict, 
 	b, w, _ := l.keys(id)
 	args := make([]any, 0, 6*len(signs))
 	for _, s := range signs {
-		hand, err := json.Marshal(s.InHand[:min(len(s.InHand), 64)])
+		hand, err := json.Marshal(s.InHand[:min(len(s.InHand), MaxInHand)])
 		if err != nil {
 			return nil, err
 		}
@@ -271,7 +275,7 @@ type Limits struct {
 	Stale    time.Duration // a claim without a sign of life
 	Progress time.Duration // a claim that lives but does not get on
 	Queued   time.Duration // enqueued but not claimed
-	// Seen is Redis's time (see Now) when the judge last heard of it, and Silence how old that may be.
+	// Seen is Redis's time (see Steady) when the judge last heard of it, and Silence how old that may be.
 	Seen    time.Time
 	Silence time.Duration
 }
@@ -279,13 +283,14 @@ type Limits struct {
 // ErrSilent: Redis was silent right before it was to judge, so signs of life were held up too.
 var ErrSilent = errors.New("redis was silent")
 
-// Now is the time by Redis's clock.
-func (l *Live) Now(ctx context.Context) (time.Time, error) {
-	t, err := l.redis.Time(ctx).Result()
+// Steady notes that Redis answers now, and returns when that is by Redis's clock, and for how long it has answered somebody
+// who noted it without a gap: a time of more than gap between two notes, a clock set back, or the loss of what Redis held.
+func (l *Live) Steady(ctx context.Context, gap time.Duration) (now time.Time, steady time.Duration, err error) {
+	res, err := l.run(ctx, "steady", []string{l.prefix + ":{lock}:steady"}, gap.Milliseconds()).Int64Slice()
 	if err != nil {
-		return t, fmt.Errorf("ask Redis for the time: %w", err)
+		return now, 0, fmt.Errorf("note that Redis answers: %w", err)
 	}
-	return t, nil
+	return time.UnixMilli(res[0]), time.Duration(res[1]) * time.Millisecond, nil
 }
 
 // Reconcile judges the window of a batch; ErrSilent if nobody can be judged now.

@@ -128,7 +128,7 @@ func (l *liveState) progress() ledger.Progress {
 func (l *liveState) judge(lim ledger.Limits) []ledger.Judgement {
 	l.t.Helper()
 	l.tick()
-	seen, err := l.Now(l.ctx())
+	seen, _, err := l.Steady(l.ctx(), time.Minute)
 	l.must(err)
 	lim.Seen, lim.Silence = seen, time.Minute
 	found, err := l.Reconcile(l.ctx(), l.batch.ID, lim)
@@ -476,7 +476,7 @@ func TestLiveReconcileJudgesNobodyAfterASilence(t *testing.T) {
 		l := newLive(t, client)
 		l.grow(1)
 		c := l.claim(l.dispatch(1)[0])
-		seen, err := l.Now(l.ctx())
+		seen, _, err := l.Steady(l.ctx(), time.Minute)
 		l.must(err)
 		l.tick()
 		if _, err := l.Reconcile(l.ctx(), liveID, ledger.Limits{Seen: seen}); !errors.Is(err, ledger.ErrSilent) {
@@ -549,6 +549,41 @@ func TestLiveApplyToABatchThatRedisDoesNotKnow(t *testing.T) {
 		}
 		if _, err := l.Head(l.ctx(), liveID); !errors.Is(err, ledger.ErrNotLive) {
 			t.Errorf("head = %v, want ErrNotLive", err)
+		}
+	})
+}
+
+func TestLiveSteady(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLive(t, client)
+		const key = "reshelf:{lock}:steady"
+		steady := func() time.Duration {
+			t.Helper()
+			_, d, err := l.Steady(l.ctx(), 4*time.Second)
+			l.must(err)
+			return d
+		}
+		// ago sets what is known as if the notes had been made so long ago.
+		ago := func(since, last time.Duration) {
+			t.Helper()
+			at, _, err := l.Steady(l.ctx(), time.Hour)
+			l.must(err)
+			l.must(client.HSet(l.ctx(), key, "since", at.Add(-since).UnixMilli(), "last", at.Add(-last).UnixMilli()).Err())
+		}
+		if got := steady(); got != 0 {
+			t.Errorf("steady for %v at the first note, want 0", got)
+		}
+		ago(time.Minute, 3*time.Second)
+		if got := steady(); got < time.Minute {
+			t.Errorf("steady for %v after notes for a minute, want that", got)
+		}
+		ago(time.Minute, 5*time.Second)
+		if got := steady(); got != 0 {
+			t.Errorf("steady for %v after a gap of 5 s, want 0", got)
+		}
+		ago(time.Minute, -time.Minute)
+		if got := steady(); got != 0 {
+			t.Errorf("steady for %v by a clock that was set back, want 0", got)
 		}
 	})
 }

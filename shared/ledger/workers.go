@@ -20,19 +20,23 @@ type Worker struct {
 	Process Process  `json:"process"`
 	Pools   []string `json:"pools"`
 	// Roots are the archives that the worker may touch; each stands for all below it.
-	Roots   []archive.Root `json:"roots"`
-	Slots   int            `json:"slots"`
-	Busy    int            `json:"busy"`
-	Version string         `json:"version"`
-	Started time.Time      `json:"started"`
+	Roots []archive.Root `json:"roots"`
+	// Buckets: it may touch every bucket, beside Roots.
+	Buckets bool      `json:"buckets,omitempty"`
+	Slots   int       `json:"slots"`
+	Busy    int       `json:"busy"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
 	// Health is each check by name with its error, "" if well.
 	Health map[string]string `json:"health,omitempty"`
 	// ObjectsPerSecond and BytesPerSecond are averages over the last seconds.
 	ObjectsPerSecond float64 `json:"objectsPerSecond"`
 	BytesPerSecond   float64 `json:"bytesPerSecond"`
 	// Memory is the resident set of the worker and of its ExifTool processes, in bytes.
-	Memory   int64             `json:"memory"`
-	ExifTool []ExifToolProcess `json:"exiftool,omitempty"`
+	Memory int64 `json:"memory"`
+	// ExifToolVersion is that of the ExifTool started last, also where none runs now; "" before the first.
+	ExifToolVersion string            `json:"exiftoolVersion,omitempty"`
+	ExifTool        []ExifToolProcess `json:"exiftool,omitempty"`
 	// Silent is the time since its last sign of life, by Redis's clock.
 	Silent time.Duration `json:"-"`
 }
@@ -47,7 +51,7 @@ type ExifToolProcess struct {
 
 // Reaches reports whether the worker may touch an archive.
 func (w Worker) Reaches(root archive.Root) bool {
-	return slices.ContainsFunc(w.Roots, func(r archive.Root) bool { return r.Contains(root) })
+	return w.Buckets && root.Scheme() == archive.SchemeS3 || slices.ContainsFunc(w.Roots, func(r archive.Root) bool { return r.Contains(root) })
 }
 
 func (l *Live) workerKeys() []string {

@@ -60,6 +60,68 @@ func TestListUnreadableFolder(t *testing.T) {
 	}
 }
 
+// What cannot be read or addressed is part of the list all the same, in its order.
+func TestListWhatCannotBeRead(t *testing.T) {
+	unaddressable := func(key archive.Key) store.Entry {
+		e := named(key)
+		_, err := archive.ParseKey(string(key))
+		e.Kind, e.Err = store.Unaddressable, err
+		return e
+	}
+	cold, nameless := named("cold"), named("cold2")
+	cold.Kind, cold.Class = store.Cold, "DEEP_ARCHIVE"
+	nameless.Kind = store.Cold
+	garbled := named("x\uFFFD") // a key that could be addressed, and is not the true one
+	garbled.Kind = store.Unaddressable
+	st := scripted{Store: newArchive(t), entries: []store.Entry{
+		unaddressable("../up"), unaddressable("./a"), unaddressable("/lead"), unaddressable("@eaDir//thumb"), unaddressable("a/\x00"), unaddressable("a//b"),
+		cold, nameless, unaddressable("dir/"), unaddressable("d\xff//\x1b"), named("plain"), garbled,
+	}}
+	want := []struct {
+		key     string
+		outcome batch.Outcome
+		problem batch.Reason
+		detail  string
+	}{
+		{"../up", batch.Failed, batch.ReasonUnaddressable, "rename it with the tool that made it"},
+		{"./a", batch.Failed, batch.ReasonUnaddressable, `the segment "."`},
+		{"/lead", batch.Failed, batch.ReasonUnaddressable, `the segment ""`},
+		{"a/\x00", batch.Failed, batch.ReasonUnaddressable, "NUL"},
+		{"a//b", batch.Failed, batch.ReasonUnaddressable, `the segment ""`},
+		{"cold", batch.Skipped, batch.ReasonCold, "class DEEP_ARCHIVE"},
+		{"cold2", batch.Skipped, batch.ReasonCold, "restore the object, then inspect it again"},
+		{"dir/", batch.Failed, batch.ReasonUnaddressable, `the segment ""`},
+		{"d\xff//\x1b", batch.Failed, batch.ReasonUnaddressable, `\x1b`},
+		{"plain", "", "", ""},
+		{"x\uFFFD", batch.Failed, batch.ReasonUnaddressable, "cannot be addressed; rename"},
+	}
+	for _, size := range []int{1, 1000} { // one object a segment: what cannot be addressed is where the next begins
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			led, b := newLedger(t), newBatch(t)
+			if _, _, err := list(t, led, st, b, listing.Options{Objects: size}); err != nil {
+				t.Fatal(err)
+			}
+			segs := segments(t, led, b.ID)
+			if got := excludedIn(segs); got != 1 {
+				t.Errorf("%d excluded, want 1, in a folder that is litter", got)
+			}
+			var got []batch.Listed
+			for _, seg := range segs {
+				got = append(got, seg.Objects...)
+			}
+			if len(got) != len(want) {
+				t.Fatalf("listed %q, want %d objects", keysOf(segs), len(want))
+			}
+			for i, w := range want {
+				o := got[i]
+				if string(o.Key) != w.key || o.Outcome != w.outcome || o.Problem != w.problem || !strings.Contains(o.Detail, w.detail) {
+					t.Errorf("%d: got %+v, want %+v", i, o, w)
+				}
+			}
+		})
+	}
+}
+
 func TestListFailures(t *testing.T) {
 	outage := fmt.Errorf("list: %w", store.ErrUnavailable)
 	rootEntry := store.Entry{Kind: store.Unreadable, Err: errors.New("permission denied")}
@@ -84,6 +146,8 @@ func TestListFailures(t *testing.T) {
 		{name: "out of order", st: scripted{entries: []store.Entry{named("b"), named("a")}}, text: "a after b"},
 		{name: "twice", st: scripted{entries: []store.Entry{named("b"), named("b")}}, text: "b after b"},
 		{name: "not a key", st: scripted{entries: []store.Entry{named("a//b")}}, want: archive.ErrKey},
+		{name: "longer than any key", want: archive.ErrKey,
+			st: scripted{entries: []store.Entry{{Kind: store.Unaddressable, Object: archive.Object{Key: archive.Key(strings.Repeat("/", archive.MaxKeyBytes+1))}}}}},
 		{name: "claim lost", st: scripted{entries: []store.Entry{named("a")}}, hold: claim{held: func() error { return lost }}, want: lost},
 		{name: "made fails", st: scripted{entries: []store.Entry{named("a")}}, made: told, want: told},
 		{name: "bad filter", mod: func(b *batch.Batch) { b.Filter.Exclude = []string{"["} }, want: listing.ErrPattern},

@@ -132,6 +132,9 @@ func (f *Filter) Skip(key archive.Key, dir bool) bool {
 	return !matches(f.include, key, base)
 }
 
+// Takes reports whether the filter leaves out neither the object at key nor a folder above it.
+func (f *Filter) Takes(key archive.Key) bool { return !f.excludes(key) }
+
 // excludes is Skip of the object at key and of every folder above it.
 func (f *Filter) excludes(key archive.Key) bool {
 	for dir := key.Dir(); dir != ""; dir = dir.Dir() {
@@ -171,7 +174,7 @@ func litter() []string {
 }
 
 func isLitter(base string) bool {
-	if strings.HasPrefix(base, ".") {
+	if strings.HasPrefix(base, ".") && base != "." && base != ".." { // those two are no names, but parts of keys that cannot be addressed
 		return true
 	}
 	for _, name := range litter() {

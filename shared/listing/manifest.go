@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,19 +46,22 @@ const (
 	maxLine = 16 << 20
 )
 
-// ReadManifest yields the keys of a manifest in the order in which they stand there. Empty lines are passed over; raw keys
-// may begin with "./". An error names its line and ends the sequence. Memory is bounded by 16 MiB, which is also
-// the most that a line may have.
-func ReadManifest(r io.Reader, format Format) iter.Seq2[archive.Key, error] {
-	return func(yield func(archive.Key, error) bool) {
+// ReadManifest yields the objects that a manifest names in the order in which they stand there, with what it says of them in
+// the given columns. Empty lines are passed over; raw keys may begin with "./". An error names its line and ends the sequence.
+// Memory is bounded by a few times 16 MiB, which is also the most that a line may have.
+//
+// Columns are those of CSV, whose header must have all of them, or the members of JSONL, of which any may be missing; the other
+// formats have none, and it is an error to ask for any.
+func ReadManifest(r io.Reader, format Format, columns []string) iter.Seq2[Named, error] {
+	return func(yield func(Named, error) bool) {
 		br := bufio.NewReaderSize(r, firstBlock)
 		head, err := br.Peek(firstBlock)
 		if err != nil && !errors.Is(err, io.EOF) {
-			yield("", fmt.Errorf("read manifest: %w", err))
+			yield(Named{}, fmt.Errorf("read manifest: %w", err))
 			return
 		}
 		if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
-			yield("", fmt.Errorf("%w: it is UTF-16; save it as UTF-8", ErrManifest))
+			yield(Named{}, fmt.Errorf("%w: it is UTF-16; save it as UTF-8", ErrManifest))
 			return
 		}
 		if bom := []byte("\ufeff"); bytes.HasPrefix(head, bom) {
@@ -69,19 +71,36 @@ func ReadManifest(r io.Reader, format Format) iter.Seq2[archive.Key, error] {
 		if format == FormatAuto {
 			format = detect(head)
 		}
-		reader, ok := map[Format]func(*bufio.Reader) iter.Seq2[archive.Key, error]{
-			FormatJSONL: jsonlKeys, FormatCSV: csvKeys, FormatLines: lineKeys, FormatNUL: nulKeys,
-		}[format]
-		if !ok {
-			yield("", fmt.Errorf("%w: unknown format %q; want one of %v", ErrManifest, format, Formats()))
+		reader, err := rowReader(format, columns)
+		if err != nil {
+			yield(Named{}, err)
 			return
 		}
-		for key, err := range reader(br) {
-			if !yield(key, err) || err != nil {
+		for named, err := range reader(br) {
+			if !yield(named, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// rows are those of a manifest.
+type rows = iter.Seq2[Named, error]
+
+func rowReader(format Format, columns []string) (func(*bufio.Reader) rows, error) {
+	switch {
+	case format == FormatJSONL:
+		return func(br *bufio.Reader) rows { return jsonlRows(br, columns) }, nil
+	case format == FormatCSV:
+		return func(br *bufio.Reader) rows { return csvRows(br, columns) }, nil
+	case !slices.Contains(Formats(), format):
+		return nil, fmt.Errorf("%w: unknown format %q; want one of %v", ErrManifest, format, Formats())
+	case len(columns) > 0:
+		return nil, fmt.Errorf("%w: it has no columns, so there is no %q; write it as CSV with a header that names %q", ErrManifest, columns[0], "key")
+	case format == FormatNUL:
+		return func(br *bufio.Reader) rows { return eachLine(br, 0, rawRow) }, nil
+	}
+	return func(br *bufio.Reader) rows { return eachLine(br, '\n', rawRow) }, nil
 }
 
 func detect(head []byte) Format {
@@ -99,28 +118,20 @@ func detect(head []byte) Format {
 	return FormatLines
 }
 
-func jsonlKeys(br *bufio.Reader) iter.Seq2[archive.Key, error] {
-	return eachLine(br, '\n', func(line []byte) (archive.Key, error) {
+func jsonlRows(br *bufio.Reader, columns []string) rows {
+	return eachLine(br, '\n', func(line []byte) (Named, error) {
 		// The JSON package would replace what is not UTF-8, and so name another object.
 		if !utf8.Valid(line) {
-			return "", errors.New("it is not UTF-8; write such keys in their escaped form")
+			return Named{}, errors.New("it is not UTF-8; write such keys in their escaped form")
 		}
-		var row struct {
-			Key *string `json:"key"`
-		}
-		if err := json.Unmarshal(line, &row); err != nil {
-			return "", err
-		}
-		if row.Key == nil {
-			return "", errors.New(`it has no "key"`)
-		}
-		return archive.ParseKeyText(*row.Key)
+		return jsonRow(line, columns)
 	})
 }
 
-func lineKeys(br *bufio.Reader) iter.Seq2[archive.Key, error] { return eachLine(br, '\n', rawKey) }
-
-func nulKeys(br *bufio.Reader) iter.Seq2[archive.Key, error] { return eachLine(br, 0, rawKey) }
+func rawRow(line []byte) (Named, error) {
+	key, err := rawKey(line)
+	return Named{Key: key}, err
+}
 
 func rawKey(line []byte) (archive.Key, error) {
 	key := strings.TrimPrefix(string(line), "./") // find . writes that
@@ -131,8 +142,8 @@ func rawKey(line []byte) (archive.Key, error) {
 }
 
 // eachLine yields what parse makes of each line that is not empty.
-func eachLine(r io.Reader, end byte, parse func([]byte) (archive.Key, error)) iter.Seq2[archive.Key, error] {
-	return func(yield func(archive.Key, error) bool) {
+func eachLine(r io.Reader, end byte, parse func([]byte) (Named, error)) rows {
+	return func(yield func(Named, error) bool) {
 		lines := bufio.NewScanner(r)
 		lines.Buffer(make([]byte, 0, firstBlock), maxLine)
 		lines.Split(splitAt(end))
@@ -146,19 +157,19 @@ func eachLine(r io.Reader, end byte, parse func([]byte) (archive.Key, error)) it
 			if len(line) == 0 {
 				continue
 			}
-			key, err := parse(line)
+			named, err := parse(line)
 			if err != nil {
-				yield("", lineError(n, err))
+				yield(Named{}, lineError(n, err))
 				return
 			}
-			if !yield(key, nil) {
+			if !yield(named, nil) {
 				return
 			}
 		}
 		if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-			yield("", lineError(n+1, errTooLong))
+			yield(Named{}, lineError(n+1, errTooLong))
 		} else if err != nil {
-			yield("", fmt.Errorf("read manifest after line %d: %w", n, err))
+			yield(Named{}, fmt.Errorf("read manifest after line %d: %w", n, err))
 		}
 	}
 }
@@ -179,60 +190,106 @@ func splitAt(end byte) bufio.SplitFunc {
 	}
 }
 
-func csvKeys(br *bufio.Reader) iter.Seq2[archive.Key, error] {
-	return func(yield func(archive.Key, error) bool) {
+func csvRows(br *bufio.Reader, columns []string) rows {
+	return func(yield func(Named, error) bool) {
 		limit := &recordLimit{r: br}
-		rows := csv.NewReader(limit)
-		rows.ReuseRecord = true
-		column := -1
+		reader := csv.NewReader(limit)
+		reader.ReuseRecord = true
+		var header *csvHeader
 		for {
 			limit.left = maxLine
-			row, err := rows.Read()
-			if errors.Is(err, io.EOF) && column >= 0 {
+			row, err := reader.Read()
+			if errors.Is(err, io.EOF) && header != nil {
 				return
 			}
 			if err != nil {
-				yield("", csvError(rows, err))
+				yield(Named{}, csvError(reader, err))
 				return
 			}
-			if column < 0 {
-				if column = slices.Index(row, "key"); column < 0 {
-					yield("", lineError(1, fmt.Errorf(`no column is named "key"; there are %q`, row)))
+			if header == nil {
+				if header, err = newCSVHeader(row, columns); err != nil {
+					yield(Named{}, lineError(1, err))
 					return
 				}
 				continue
 			}
-			key, err := csvKey(rows, row[column], column)
-			if !yield(key, err) || err != nil {
+			named, err := header.row(reader, row)
+			if !yield(named, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-func csvKey(rows *csv.Reader, text string, column int) (archive.Key, error) {
-	err := error(nil)
-	if !utf8.ValidString(text) {
-		err = errors.New("it is not UTF-8; write such keys in their escaped form")
-	}
-	key := archive.Key("")
-	if err == nil {
-		key, err = archive.ParseKeyText(text)
-	}
-	if err != nil {
-		line, _ := rows.FieldPos(column)
-		return "", lineError(line, err)
-	}
-	return key, nil
+// csvHeader says where things are in the rows of a CSV manifest.
+type csvHeader struct {
+	key     int
+	columns []string
+	at      []int // of columns
 }
 
-func csvError(rows *csv.Reader, err error) error {
+// maxNamed bounds how many columns an error names.
+const maxNamed = 50
+
+func newCSVHeader(row, columns []string) (*csvHeader, error) {
+	h := &csvHeader{columns: columns}
+	find := func(name string) (int, error) {
+		i := slices.Index(row, name)
+		switch {
+		case i < 0:
+			return 0, fmt.Errorf("no column is named %q; there are %.100q", name, row[:min(len(row), maxNamed)])
+		case slices.Contains(row[i+1:], name):
+			return 0, fmt.Errorf("more than one column is named %q", name)
+		}
+		return i, nil
+	}
+	var err error
+	if h.key, err = find("key"); err != nil {
+		return nil, err
+	}
+	for _, name := range columns {
+		i, err := find(name)
+		if err != nil {
+			return nil, err
+		}
+		h.at = append(h.at, i)
+	}
+	return h, nil
+}
+
+// row reads a row; an error names its line.
+func (h *csvHeader) row(reader *csv.Reader, row []string) (Named, error) {
+	bad := func(column int, err error) (Named, error) {
+		line, _ := reader.FieldPos(column)
+		return Named{}, lineError(line, err)
+	}
+	key, err := csvKey(row[h.key])
+	if err != nil {
+		return bad(h.key, err)
+	}
+	var c columnTexts
+	for i, at := range h.at {
+		if err := c.add(h.columns[i], row[at]); err != nil {
+			return bad(at, err)
+		}
+	}
+	return Named{Key: key, Columns: c.texts}, nil
+}
+
+func csvKey(text string) (archive.Key, error) {
+	if !utf8.ValidString(text) {
+		return "", errors.New("it is not UTF-8; write such keys in their escaped form")
+	}
+	return archive.ParseKeyText(text)
+}
+
+func csvError(reader *csv.Reader, err error) error {
 	var bad *csv.ParseError
 	switch {
 	case errors.As(err, &bad):
 		return lineError(bad.Line, bad.Err)
 	case errors.Is(err, errTooLong):
-		return fmt.Errorf("%w: the record after byte %d: %w", ErrManifest, rows.InputOffset(), err)
+		return fmt.Errorf("%w: the record after byte %d: %w", ErrManifest, reader.InputOffset(), err)
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf(`%w: it has no header with a column "key"`, ErrManifest)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -18,11 +19,11 @@ import (
 )
 
 func readKeys(text string, format listing.Format) (keys []string, err error) {
-	for key, e := range listing.ReadManifest(strings.NewReader(text), format) {
+	for named, e := range listing.ReadManifest(strings.NewReader(text), format, nil) {
 		if e != nil {
 			return keys, e
 		}
-		keys = append(keys, string(key))
+		keys = append(keys, string(named.Key))
 	}
 	return keys, nil
 }
@@ -101,7 +102,7 @@ func TestReadManifestReaderFails(t *testing.T) {
 		for _, size := range []int{0, 70_000} {
 			r := io.MultiReader(strings.NewReader(text+strings.Repeat(text, size)), iotest.ErrReader(broken))
 			var last error
-			for _, err := range listing.ReadManifest(r, listing.FormatAuto) {
+			for _, err := range listing.ReadManifest(r, listing.FormatAuto, nil) {
 				last = err
 			}
 			if !errors.Is(last, broken) {
@@ -113,9 +114,9 @@ func TestReadManifestReaderFails(t *testing.T) {
 
 func TestReadManifestMayBeEndedEarly(t *testing.T) {
 	for _, text := range []string{"a\nb\n", "key\na\nb\n", "{\"key\":\"a\"}\n{\"key\":\"b\"}\n"} {
-		for key, err := range listing.ReadManifest(strings.NewReader(text), listing.FormatAuto) {
-			if key != "a" || err != nil {
-				t.Errorf("first key = %q, %v", key, err)
+		for named, err := range listing.ReadManifest(strings.NewReader(text), listing.FormatAuto, nil) {
+			if named.Key != "a" || err != nil {
+				t.Errorf("first key = %q, %v", named.Key, err)
 			}
 			break
 		}
@@ -124,7 +125,7 @@ func TestReadManifestMayBeEndedEarly(t *testing.T) {
 
 func FuzzReadManifest(f *testing.F) {
 	for _, text := range []string{
-		"a\nb\n", "a\x00b", "key,size\na,1\n\"b\n\",2\n", "{\"key\":\"a\\\\x00\"}\n", "\ufeffkey\n=a\n", "\xff\xfea", "./a\r\n",
+		"a\nb\n", "a\x00b", "{\"key\":\"a\",\"size\":1.50}\n", "key,size\na,1\n\"b\n\",2\n", "{\"key\":\"a\\\\x00\"}\n", "\ufeffkey\n=a\n", "\xff\xfea", "./a\r\n",
 	} {
 		for i := range listing.Formats() {
 			f.Add([]byte(text), i)
@@ -132,9 +133,13 @@ func FuzzReadManifest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, n int) {
 		format := listing.Formats()[uint(n)%uint(len(listing.Formats()))]
+		var columns []string
+		if format == listing.FormatCSV || format == listing.FormatJSONL {
+			columns = []string{"size", "note"}[:n&1]
+		}
 		var keys []archive.Key
 		ended := false
-		for key, err := range listing.ReadManifest(bytes.NewReader(data), format) {
+		for named, err := range listing.ReadManifest(bytes.NewReader(data), format, columns) {
 			if ended {
 				t.Fatal("the sequence goes on after an error")
 			}
@@ -142,10 +147,15 @@ func FuzzReadManifest(f *testing.F) {
 				ended = true
 				continue
 			}
-			if _, err := archive.ParseKey(string(key)); err != nil {
-				t.Fatalf("key %q: %v", key, err)
+			if _, err := archive.ParseKey(string(named.Key)); err != nil {
+				t.Fatalf("key %q: %v", named.Key, err)
 			}
-			keys = append(keys, key)
+			for column, text := range named.Columns {
+				if !slices.Contains(columns, column) || text == "" || !utf8.ValidString(text) || len(text) > 16<<10 {
+					t.Fatalf("column %q of %q: %q", column, named.Key, text)
+				}
+			}
+			keys = append(keys, named.Key)
 		}
 		if len(keys) > len(data) {
 			t.Fatalf("%d keys in %d bytes", len(keys), len(data))
@@ -193,11 +203,11 @@ func roundTrip(t *testing.T, keys []archive.Key, format listing.Format) {
 		return
 	}
 	var got []archive.Key
-	for key, err := range listing.ReadManifest(&buf, format) {
+	for named, err := range listing.ReadManifest(&buf, format, nil) {
 		if err != nil {
 			t.Fatalf("%s: %v", format, err)
 		}
-		got = append(got, key)
+		got = append(got, named.Key)
 	}
 	if !slices.Equal(got, keys) {
 		t.Fatalf("%s: %q, want %q", format, got, keys)

@@ -16,8 +16,9 @@ const statsAtOnce = 32
 
 // manifest looks up the objects that the batch's manifest names strictly after l.last.
 func (l *lister) manifest(ctx context.Context) found {
-	keys := spooled(ctx, l.ledger.Store(), l.batch.ID, l.last)
-	return ordered(ctx, keys, statsAtOnce, func(ctx context.Context, key archive.Key) (entry, error) {
+	objects := spooled(ctx, l.ledger.Store(), l.batch.ID, l.last)
+	return ordered(ctx, objects, statsAtOnce, func(ctx context.Context, named Named) (entry, error) {
+		key := named.Key
 		if l.filter.excludes(key) {
 			return entry{excluded: 1}, nil
 		}

@@ -1,6 +1,7 @@
 package listing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (l *lister) walk(ctx context.Context) found {
 			}
 			last = e.Key
 			f := entry{excluded: pruned.before(e.Key)}
-			if l.filter.Skip(e.Key, e.Kind == store.Unreadable) {
+			if l.leavesOut(e) {
 				f.excluded++
 			} else {
 				f.Listed = describe(e)
@@ -62,12 +63,21 @@ func (l *lister) walk(ctx context.Context) found {
 	}
 }
 
+// leavesOut reports whether the filter leaves out an entry. The folders above it were asked for by the store, but for keys
+// that cannot be addressed.
+func (l *lister) leavesOut(e store.Entry) bool {
+	if e.Kind == store.Unaddressable {
+		return l.filter.excludes(e.Key)
+	}
+	return l.filter.Skip(e.Key, e.Kind == store.Unreadable)
+}
+
 // check refuses what cannot be part of a list.
 func check(e store.Entry, last archive.Key) error {
 	if e.Key == "" {
 		return fmt.Errorf("%w: its root cannot be listed: %w", store.ErrUnavailable, e.Err)
 	}
-	if _, err := archive.ParseKey(string(e.Key)); err != nil {
+	if _, err := archive.ParseKey(string(e.Key)); err != nil && (e.Kind != store.Unaddressable || len(e.Key) > archive.MaxKeyBytes) {
 		return fmt.Errorf("the store listed a key that cannot be addressed: %w", err)
 	}
 	if e.Key <= last {
@@ -88,6 +98,15 @@ func describe(e store.Entry) batch.Listed {
 		l.Detail = "the folder could not be listed"
 		if e.Err != nil {
 			l.Detail += ": " + detail(e.Err)
+		}
+	case store.Cold:
+		l.Outcome, l.Problem = batch.Skipped, batch.ReasonCold
+		l.Detail = "it is in cold storage (class " + archive.EscapeText(cmp.Or(e.Class, "unknown")) + "); restore the object, then inspect it again"
+	case store.Unaddressable:
+		l.Outcome, l.Problem = batch.Failed, batch.ReasonUnaddressable
+		l.Detail = "its name cannot be addressed; rename it with the tool that made it"
+		if e.Err != nil {
+			l.Detail = "its name cannot be addressed (" + detail(e.Err) + "); rename it with the tool that made it"
 		}
 	default:
 		l.Outcome, l.Problem, l.Detail = batch.Skipped, batch.ReasonSpecial, "not a regular file"

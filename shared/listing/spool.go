@@ -24,8 +24,9 @@ import (
 )
 
 // A spooled manifest is below batches/<id>/manifest/: shards named by the SHA-256 of their text, each a zstd frame of
-// escaped keys, one a line, in ascending order; and sealed.json, created if absent, which names the shards in order. Since
-// shards are named by what is in them, whoever repeats Spool, or runs it twice at once, finds or makes the same ones.
+// escaped keys, one a line, in ascending order, each with its columns as a JSON object behind it after a tab, if it has any; and
+// sealed.json, created if absent, which names the shards in order. Since shards are named by what is in them, whoever repeats
+// Spool, or runs it twice at once, finds or makes the same ones.
 type sealedManifest struct {
 	V    int   `json:"v"`
 	Keys int64 `json:"keys"`
@@ -40,15 +41,16 @@ type shard struct {
 	Last   archive.Key `json:"last"`
 }
 
-// shardBytes is what a shard's text has at least, except the last one's; a key's text adds to it at most once.
+// shardBytes is what a shard's text has at least, except the last one's; one line adds to it.
 const shardBytes = 4 << 20
 
 // maxSealed bounds sealed.json, in bytes: 10^10 keys of 100 bytes.
 const maxSealed = 256 << 20
 
 // Spool stores the manifest of a batch, sorted and without repetitions, and returns the number of keys. It may be killed
-// and be repeated: with the same keys it gives the same manifest, with others it is store.ErrExist once one is stored.
-func Spool(ctx context.Context, led *ledger.Ledger, id batch.ID, keys iter.Seq2[archive.Key, error]) (n int64, err error) {
+// and be repeated: with the same objects it gives the same manifest, with others it is store.ErrExist once one is stored. It is
+// ErrManifest if it names an object again with other columns.
+func Spool(ctx context.Context, led *ledger.Ledger, id batch.ID, objects iter.Seq2[Named, error]) (n int64, err error) {
 	sorter := extsort.New(led.Store(), string(ledger.Key(id, "manifest", "sort", rand.Text())), extsort.Options{})
 	defer func() {
 		// The runs are scratch of this call alone, and must not stay behind because the caller was interrupted.
@@ -56,21 +58,25 @@ func Spool(ctx context.Context, led *ledger.Ledger, id batch.ID, keys iter.Seq2[
 		defer cancel()
 		err = errors.Join(err, sorter.Remove(ctx))
 	}()
-	for key, err := range keys {
+	for o, err := range objects {
 		if err != nil {
 			return 0, err
 		}
-		if _, err := archive.ParseKey(string(key)); err != nil {
+		if _, err := archive.ParseKey(string(o.Key)); err != nil {
 			return 0, err
 		}
-		if err := sorter.Add(ctx, []byte(key), nil); err != nil {
+		columns, err := columnsText(o.Columns)
+		if err != nil {
+			return 0, fmt.Errorf("spool manifest: %w", err)
+		}
+		if err := sorter.Add(ctx, []byte(o.Key), columns); err != nil {
 			return 0, fmt.Errorf("spool manifest: %w", err)
 		}
 	}
 	w := &spooler{store: led.Store(), batch: id, whole: sha256.New(), sealed: sealedManifest{V: batch.Version}}
 	for item, err := range sorter.Sorted(ctx) {
 		if err == nil {
-			err = w.add(ctx, archive.Key(item.Key))
+			err = w.add(ctx, archive.Key(item.Key), item.Value)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("spool manifest: %w", err)
@@ -85,18 +91,26 @@ type spooler struct {
 	batch  batch.ID
 	text   bytes.Buffer
 	part   shard
+	last   []byte // columns of part.Last
 	whole  hash.Hash
 	sealed sealedManifest
 }
 
-func (w *spooler) add(ctx context.Context, key archive.Key) error {
+func (w *spooler) add(ctx context.Context, key archive.Key, columns []byte) error {
 	if w.sealed.Keys > 0 && key == w.part.Last {
+		if !bytes.Equal(columns, w.last) {
+			return fmt.Errorf("%w: it names %s more than once, and says different things of it", ErrManifest, key.Text())
+		}
 		return nil
 	}
 	w.text.WriteString(key.Text())
+	if len(columns) > 0 {
+		w.text.WriteByte('\t')
+		w.text.Write(columns)
+	}
 	w.text.WriteByte('\n')
 	w.part.Keys++
-	w.part.Last = key
+	w.part.Last, w.last = key, columns
 	w.sealed.Keys++
 	if w.text.Len() < shardBytes {
 		return nil
@@ -146,6 +160,13 @@ func (w *spooler) seal(ctx context.Context) (int64, error) {
 	return there.Keys, err
 }
 
+func columnsText(columns map[string]string) ([]byte, error) {
+	if len(columns) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(columns)
+}
+
 func shardKey(id batch.ID, s shard) archive.Key {
 	return ledger.Key(id, "manifest", "shards", s.SHA256)
 }
@@ -167,12 +188,17 @@ func readSealed(ctx context.Context, st store.Store, id batch.ID) (sealedManifes
 	return m, nil
 }
 
-// spooled yields the keys of a batch's manifest that are strictly after a key, in ascending order.
-func spooled(ctx context.Context, st store.Store, id batch.ID, after archive.Key) iter.Seq2[archive.Key, error] {
-	return func(yield func(archive.Key, error) bool) {
+// Spooled yields the objects of a batch's manifest, in ascending order of key.
+func Spooled(ctx context.Context, led *ledger.Ledger, id batch.ID) iter.Seq2[Named, error] {
+	return spooled(ctx, led.Store(), id, "")
+}
+
+// spooled yields the objects of a batch's manifest that are strictly after a key, in ascending order of key.
+func spooled(ctx context.Context, st store.Store, id batch.ID, after archive.Key) iter.Seq2[Named, error] {
+	return func(yield func(Named, error) bool) {
 		m, err := readSealed(ctx, st, id)
 		if err != nil {
-			yield("", err)
+			yield(Named{}, err)
 			return
 		}
 		for _, s := range m.Shards {
@@ -181,20 +207,31 @@ func spooled(ctx context.Context, st store.Store, id batch.ID, after archive.Key
 			}
 			text, err := readShard(ctx, st, id, s)
 			if err != nil {
-				yield("", err)
+				yield(Named{}, err)
 				return
 			}
 			for line := range bytes.Lines(text) {
-				key, err := archive.ParseKeyText(string(bytes.TrimSuffix(line, []byte("\n"))))
-				if err == nil && key <= after {
+				o, err := parseSpooled(line)
+				if err == nil && o.Key <= after {
 					continue
 				}
-				if !yield(key, err) || err != nil {
+				if !yield(o, err) || err != nil {
 					return
 				}
 			}
 		}
 	}
+}
+
+func parseSpooled(line []byte) (o Named, err error) {
+	key, columns, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte("\t"))
+	if o.Key, err = archive.ParseKeyText(string(key)); err != nil || len(columns) == 0 {
+		return o, err
+	}
+	if err := json.Unmarshal(columns, &o.Columns); err != nil {
+		return Named{}, fmt.Errorf("columns of %s: %w: %w", o.Key.Text(), ledger.ErrCorrupt, err)
+	}
+	return o, nil
 }
 
 func readShard(ctx context.Context, st store.Store, id batch.ID, s shard) ([]byte, error) {

@@ -24,10 +24,10 @@ import (
 	"github.com/reshelf/reshelf/shared/store/memstore"
 )
 
-func keySeq(keys ...string) iter.Seq2[archive.Key, error] {
-	return func(yield func(archive.Key, error) bool) {
+func keySeq(keys ...string) iter.Seq2[listing.Named, error] {
+	return func(yield func(listing.Named, error) bool) {
 		for _, k := range keys {
-			if !yield(archive.Key(k), nil) {
+			if !yield(listing.Named{Key: archive.Key(k)}, nil) {
 				return
 			}
 		}
@@ -269,7 +269,9 @@ func TestSpool(t *testing.T) {
 
 func TestSpoolRefuses(t *testing.T) {
 	bad := errors.New("bad line")
-	failing := func(yield func(archive.Key, error) bool) { _ = yield("a", nil) && yield("", bad) }
+	failing := func(yield func(listing.Named, error) bool) {
+		_ = yield(listing.Named{Key: "a"}, nil) && yield(listing.Named{}, bad)
+	}
 	led, b := newLedger(t), newBatch(t, manifestBatch)
 	if _, err := listing.Spool(t.Context(), led, b.ID, failing); !errors.Is(err, bad) {
 		t.Errorf("err = %v, want %v", err, bad)

@@ -32,17 +32,7 @@ type link struct {
 //	the satellites' clock  UTC of the last position fix, which can be older than the picture
 //	when it was changed  Exif's DateTime, the only date of some old cameras and scanners; editors overwrite it
 func chain() []link {
-	return []link{
-		{tag: "ExifIFD:DateTimeOriginal", subSec: "ExifIFD:SubSecTimeOriginal", offset: "ExifIFD:OffsetTimeOriginal"},
-		{tag: "IFD0:DateTimeOriginal", subSec: "ExifIFD:SubSecTimeOriginal", offset: "ExifIFD:OffsetTimeOriginal"},
-		{tag: "XMP-exif:DateTimeOriginal", subSec: "XMP-exif:SubSecTimeOriginal", offset: "XMP-exif:OffsetTimeOriginal"},
-		{tag: "XMP-photoshop:DateCreated"},
-		{tag: "IPTC:DateCreated", clock: "IPTC:TimeCreated"},
-		{tag: "Keys:CreationDate"},
-		{tag: "XML:CreationDateValue"},
-		{tag: "DateTimeOriginal"},
-		{tag: "ContentCreateDate"},
-
+	return append(taken(), []link{
 		{tag: "ExifIFD:CreateDate", subSec: "ExifIFD:SubSecTimeDigitized", offset: "ExifIFD:OffsetTimeDigitized"},
 		{tag: "XMP-exif:DateTimeDigitized", subSec: "XMP-exif:SubSecTimeDigitized", offset: "XMP-exif:OffsetTimeDigitized"},
 		{tag: "IPTC:DigitalCreationDate", clock: "IPTC:DigitalCreationTime"},
@@ -60,6 +50,21 @@ func chain() []link {
 		{tag: "GPS:GPSDateStamp", clock: "GPS:GPSTimeStamp", utc: true},
 
 		{tag: "IFD0:ModifyDate", subSec: "ExifIFD:SubSecTime", offset: "ExifIFD:OffsetTime"},
+	}...)
+}
+
+// taken are the links that say when an object was taken.
+func taken() []link {
+	return []link{
+		{tag: "ExifIFD:DateTimeOriginal", subSec: "ExifIFD:SubSecTimeOriginal", offset: "ExifIFD:OffsetTimeOriginal"},
+		{tag: "IFD0:DateTimeOriginal", subSec: "ExifIFD:SubSecTimeOriginal", offset: "ExifIFD:OffsetTimeOriginal"},
+		{tag: "XMP-exif:DateTimeOriginal", subSec: "XMP-exif:SubSecTimeOriginal", offset: "XMP-exif:OffsetTimeOriginal"},
+		{tag: "XMP-photoshop:DateCreated"},
+		{tag: "IPTC:DateCreated", clock: "IPTC:TimeCreated"},
+		{tag: "Keys:CreationDate"},
+		{tag: "XML:CreationDateValue"},
+		{tag: "DateTimeOriginal"},
+		{tag: "ContentCreateDate"},
 	}
 }
 
@@ -127,3 +132,60 @@ func fraction(subSec string) string {
 	}
 	return "." + digits[:min(len(digits), maxFraction)]
 }
+
+// DateWithSidecar is the date that a tag holds, found under its name as [Tags.TextWithSidecar] finds it, with the sub-seconds
+// and the UTC offset that other tags hold for it. Its Source is the tag, after SidecarSource if it is the sidecar's. It is
+// false where the first text of that name is no date.
+func (t Tags) DateWithSidecar(sidecar Tags, name string) (Time, bool) {
+	key, said, ok := t.locate(sidecar, name)
+	if !ok {
+		return Time{}, false
+	}
+	if said {
+		t = sidecar
+	}
+	l := link{tag: key}
+	for _, known := range chain() {
+		if strings.EqualFold(known.tag, key) {
+			l = known
+		}
+	}
+	for _, known := range chain() {
+		if _, bare := splitKey(key); known.tag == bare && known.utc {
+			l.utc = true
+		}
+	}
+	d, _, ok := newIndex(t).read(key, l)
+	if ok && said {
+		d.Source = SidecarSource + d.Source
+	}
+	return d, ok
+}
+
+// DateTags are the tags that DateWithSidecar may read beside the one that it is asked for.
+func DateTags() (names []string) {
+	for _, l := range chain() {
+		for _, name := range []string{l.clock, l.subSec, l.offset} {
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// IsUTC reports whether t is in UTC because its format says so, and not because a camera's clock stood at UTC: the dates of
+// a movie header and of a satellite's clock.
+func (t Time) IsUTC() bool {
+	source := strings.TrimPrefix(t.Source, SidecarSource)
+	_, bare := splitKey(source)
+	for _, l := range chain() {
+		if l.utc && (l.tag == source || l.tag == bare) {
+			return t.Offset == "Z"
+		}
+	}
+	return false
+}
+
+// IsFix reports whether t was told by satellites and not by the camera's clock.
+func (t Time) IsFix() bool { return strings.HasPrefix(t.Source, "GPS:") }

@@ -59,7 +59,7 @@ func objects(t *testing.T, out []byte) []json.RawMessage {
 // sameValues checks that quoting changes bare scalars into the same text and nothing else.
 func sameValues(t *testing.T, source string, raw []byte) {
 	t.Helper()
-	quoted, err := metadata.QuoteScalars(raw)
+	_, quoted, err := metadata.ReadAnswer(append(append([]byte("["), raw...), ']'))
 	if err != nil {
 		t.Errorf("%s: %v", source, err)
 		return

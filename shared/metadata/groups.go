@@ -85,3 +85,17 @@ func makers() []string {
 		"sony", "sr2",
 	}
 }
+
+// familyOf is which ranks a family-0 group of ExifTool's stands for, nil where a group has no other name in family 1 or is the
+// beginning of it (File, IPTC, QuickTime).
+func familyOf(group string) func(rank int) bool {
+	switch strings.ToLower(group) {
+	case "exif":
+		return func(r int) bool { return r >= rankIFD0 && r <= rankSubIFD || r == rankOtherImage }
+	case "xmp":
+		return func(r int) bool { return r == rankXMP }
+	case "makernotes":
+		return func(r int) bool { return r == rankMaker }
+	}
+	return nil
+}

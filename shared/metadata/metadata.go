@@ -3,13 +3,10 @@
 package metadata
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // ErrJSON is wrapped by every error about what should be ExifTool's JSON.
@@ -22,30 +19,9 @@ var ErrJSON = errors.New("invalid ExifTool JSON")
 // Tags are read by any number of goroutines at a time, as maps are. What they hold is hostile: it comes out of files.
 type Tags map[string]json.RawMessage
 
-// DecodeObject reads one object of the array that `exiftool -j -G1 -struct` prints, and returns its SourceFile apart
-// from its tags. Bare numbers and booleans are quoted first, as QuoteScalars does; bytes that are not UTF-8 become
-// U+FFFD. Errors wrap ErrJSON.
-func DecodeObject(raw []byte) (source string, tags Tags, err error) {
-	if !utf8.Valid(raw) {
-		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
-	}
-	quoted, err := QuoteScalars(raw)
-	if err != nil {
-		return "", nil, err
-	}
-	if err := json.Unmarshal(quoted, &tags); err != nil {
-		return "", nil, fmt.Errorf("%w: %w", ErrJSON, err)
-	}
-	if tags == nil {
-		return "", nil, fmt.Errorf("%w: null where an object should be", ErrJSON)
-	}
-	source, _ = asText(tags["SourceFile"])
-	delete(tags, "SourceFile")
-	return source, tags, nil
-}
-
 // Text is the text of a tag, exactly as ExifTool wrote it, and whether there is one. Names are compared without regard
-// to case, as ExifTool does. A name is either with its family-1 group, "ExifIFD:DateTimeOriginal", or bare.
+// to case, as ExifTool does. A name is either with its family-1 group, "ExifIFD:DateTimeOriginal", or bare. The group may
+// also be EXIF, XMP or MakerNotes of ExifTool's family 0, which stands for all groups of it in the order below.
 //
 // A bare name is looked for in the groups in this order, and the first text that is not blank is taken (a blank one if
 // there is no other):
@@ -100,17 +76,20 @@ func WithoutAlias(tags Tags) Tags {
 
 // find returns the keys that name stands for, in the order in which Text prefers them.
 func (t Tags) find(name string) []string {
-	if _, ok := t[name]; ok {
+	group, bare, grouped := strings.Cut(name, ":")
+	family := familyOf(group)
+	if _, ok := t[name]; ok && family == nil {
 		return []string{name}
 	}
-	grouped := strings.Contains(name, ":")
+	if !grouped {
+		group, bare = "", name
+	}
 	var keys []string
 	for key := range t {
-		candidate := key
-		if !grouped {
-			_, candidate = splitKey(key)
-		}
-		if strings.EqualFold(candidate, name) {
+		g, n := splitKey(key)
+		switch {
+		case !strings.EqualFold(n, bare):
+		case !grouped, strings.EqualFold(g, group), family != nil && family(rank(key)):
 			keys = append(keys, key)
 		}
 	}
@@ -120,17 +99,22 @@ func (t Tags) find(name string) []string {
 
 // firstText is the first text of keys that is not blank, else the first.
 func firstText(t Tags, keys []string) (string, bool) {
-	blank, found := "", false
+	_, text, ok := firstKey(t, keys)
+	return text, ok
+}
+
+// firstKey is firstText with its key.
+func firstKey(t Tags, keys []string) (first, blank string, found bool) {
 	for _, key := range keys {
 		text, ok := asText(t[key])
 		if ok && strings.TrimSpace(text) != "" {
-			return text, true
+			return key, text, true
 		}
 		if ok && !found {
-			blank, found = text, true
+			first, blank, found = key, text, true
 		}
 	}
-	return blank, found
+	return first, blank, found
 }
 
 // asText decodes a value that is a JSON string.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/reshelf/reshelf/shared/digest"
+	"github.com/reshelf/reshelf/shared/metadata"
 )
 
 // checker resolves the names in a syntax tree and compiles it into parts.
@@ -14,6 +15,12 @@ type checker struct {
 	fields  []fieldSpec
 	filters []filterSpec
 	needs   Needs
+	// tags and lists are the names of those that are read, columns those of the manifest.
+	tags, lists, columns []string
+	counters             []counter
+	// before is what stands before the field in hand, which begins at fieldStart, if each section around it has what it holds.
+	before     []part
+	fieldStart int
 }
 
 func (c *checker) fail(offset int, problem, want string) error {
@@ -45,6 +52,7 @@ func (c *checker) parts(nodes []node) ([]part, error) {
 			return nil, err
 		}
 		out = append(out, p)
+		c.before = append(c.before, p)
 	}
 	return out, nil
 }
@@ -57,10 +65,12 @@ func (c *checker) part(n node) (part, error) {
 		}
 		return literal(ownText(n.token.text)), nil
 	case sectionNode:
+		outside := len(c.before)
 		parts, err := c.parts(n.nodes)
 		if err != nil {
 			return nil, err
 		}
+		c.before = c.before[:outside]
 		if !holdsField(n.nodes) {
 			return nil, c.fail(n.start, "a section without a field never vanishes", `a field in it, such as [_{model}], or {"["} for a bracket in the name`)
 		}
@@ -97,6 +107,7 @@ func isDots(s string) bool { return s == "." || s == ".." }
 
 func (c *checker) field(n fieldNode) (part, error) {
 	f := field{source: n.source}
+	c.fieldStart = n.start
 	for _, cn := range n.choices {
 		ch, err := c.choice(cn)
 		if err != nil {
@@ -119,22 +130,42 @@ func (c *checker) choice(n choiceNode) (choice, error) {
 			return choice{}, err
 		}
 		ch.look, ch.mayBeEmpty = constant(ownText(n.source.text)), true
-	case tokenTag:
-		c.needs.Tags = true
-		ch.look = tagLookup(n.source.text)
+	case tokenTag, tokenSidecar:
+		ch.look = c.tag(n.source)
 	default:
 		if ch, err = c.named(n); err != nil {
 			return choice{}, err
 		}
 	}
+	shiftable := ch.isDate
 	for _, fn := range n.filters {
 		f, err := c.filter(fn)
 		if err != nil {
 			return choice{}, err
 		}
-		ch.filters = append(ch.filters, f)
+		switch {
+		case f.shift != nil && !shiftable:
+			return choice{}, c.fail(fn.name.start, "there is no date to shift", "the filter shift right after a date, such as {date|shift(\"+1h\")}")
+		case f.shift != nil:
+			if ch.shift += *f.shift; ch.shift.Abs() > maxShift {
+				return choice{}, c.fail(fn.args[0].start, "the shifts of this date make more than a century", wantShift)
+			}
+		default:
+			shiftable = false
+			ch.filters = append(ch.filters, f)
+		}
 	}
 	return ch, nil
+}
+
+// tag resolves a tag of the object, or of its sidecar.
+func (c *checker) tag(t token) lookup {
+	c.needs.Tags = true
+	c.tags = append(c.tags, t.text)
+	if t.kind == tokenSidecar {
+		return sidecarLookup(t.text)
+	}
+	return tagLookup(t.text)
 }
 
 // named resolves a field by its name: one of the table's, or a digest algorithm.
@@ -148,7 +179,19 @@ func (c *checker) named(n choiceNode) (choice, error) {
 	if !ok {
 		return choice{}, c.fail(n.source.start, fmt.Sprintf("unknown field %q", name), "one of "+c.fieldNames()+", or an ExifTool tag such as IFD0:Artist")
 	}
-	look, bad := spec.build(n.format.text, n.format.kind != tokenEnd)
+	build := spec.build
+	if n.tag.kind != tokenEnd {
+		if spec.of == nil {
+			return choice{}, c.fail(n.tag.start, fmt.Sprintf("the field %q is of no tag", name), `":" and a format, "|", "??" or "}"`)
+		}
+		build = spec.of(n.tag)
+		c.tags = append(c.tags, n.tag.text)
+		c.tags = append(c.tags, metadata.DateTags()...)
+		c.needs.Tags = true
+	} else {
+		c.needs = c.needs.plus(spec.needs)
+	}
+	look, bad := build(n.format.text, n.format.kind != tokenEnd)
 	if bad != nil {
 		offset := n.source.start
 		if n.format.kind != tokenEnd {
@@ -159,8 +202,8 @@ func (c *checker) named(n choiceNode) (choice, error) {
 		}
 		return choice{}, c.fail(offset, bad.problem, bad.want)
 	}
-	c.needs = c.needs.plus(spec.needs)
-	return choice{look: look, mayBeEmpty: spec.mayBeEmpty}, nil
+	c.tags, c.lists = append(c.tags, spec.tags...), append(c.lists, spec.lists...)
+	return choice{look: look, mayBeEmpty: spec.mayBeEmpty, isDate: spec.isDate}, nil
 }
 
 func (c *checker) fieldNames() string {
@@ -182,11 +225,11 @@ func (c *checker) filter(n filterNode) (filter, error) {
 		for _, s := range c.filters {
 			names = append(names, s.name)
 		}
-		return nil, c.fail(n.name.start, fmt.Sprintf("unknown filter %q", n.name.text), "one of "+strings.Join(names, ", "))
+		return filter{}, c.fail(n.name.start, fmt.Sprintf("unknown filter %q", n.name.text), "one of "+strings.Join(names, ", "))
 	}
 	spec := c.filters[i]
-	if len(n.args) != spec.args {
-		return nil, c.fail(n.name.start, fmt.Sprintf("%d arguments for the filter %q", len(n.args), spec.name), spec.usage)
+	if len(n.args) < spec.least || len(n.args) > spec.most {
+		return filter{}, c.fail(n.name.start, fmt.Sprintf("%d arguments for the filter %q", len(n.args), spec.name), spec.usage)
 	}
 	args := make([]string, len(n.args))
 	for i, a := range n.args {
@@ -194,16 +237,21 @@ func (c *checker) filter(n filterNode) (filter, error) {
 	}
 	f, bad := spec.build(args)
 	if bad != nil {
-		return nil, c.fail(n.name.start, bad.problem, bad.want)
+		at := n.name.start
+		if bad.arg > 0 {
+			at = n.args[min(bad.arg, len(n.args))-1].start
+		}
+		return filter{}, c.fail(at, bad.problem, bad.want)
 	}
 	return f, nil
 }
 
 func (n Needs) plus(o Needs) Needs {
 	return Needs{
-		Tags:    n.Tags || o.Tags,
-		Digests: n.Digests | o.Digests,
-		Seq:     n.Seq || o.Seq,
-		Date:    n.Date || o.Date,
+		Tags:     n.Tags || o.Tags,
+		Digests:  n.Digests | o.Digests,
+		Seq:      n.Seq || o.Seq,
+		Date:     n.Date || o.Date,
+		Original: n.Original || o.Original,
 	}
 }

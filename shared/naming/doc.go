@@ -11,20 +11,23 @@
 //	section  = "[" template "]" .
 //	field    = "{" choice { "??" choice } "}" .
 //	choice   = source { "|" filter } .
-//	source   = string | tag | name [ ":" format ] .
-//	tag      = [ group ":" ] tagname | "tag:" [ tagpart ":" ] tagpart .
+//	source   = string | tag | name [ "(" tag ")" ] [ ":" format ] .
+//	tag      = [ group ":" ] tagname | ( "tag:" | "sidecar:" ) [ tagpart ":" ] tagpart .
 //	group    = tagname .
 //	tagname  = upper { letter | digit | "_" | "-" } .
 //	tagpart  = ( letter | digit ) { letter | digit | "_" | "-" } .
 //	name     = lower { letter | digit | "_" | "-" } .
 //	format   = string | raw .
 //	raw      = any runes except "|", "}", control characters and the pair "??", not starting with '"' .
-//	filter   = name [ "(" [ string { "," string } ] ")" ] .
+//	filter   = name [ "(" [ arg { "," arg } ] ")" ] .
+//	arg      = string | number .
+//	number   = [ "-" | "+" ] digit { digit } .
 //	string   = '"' { any rune except '"' and "\" | "\" ( '"' | "\" ) } '"' .
 //
 // Letters and digits are ASCII. Spaces between the tokens of a field, and at both ends of a raw format, mean nothing.
 // The first letter decides what a source is: lower case names one of Reshelf's fields, upper case a tag by its ExifTool
-// name; "tag:" reaches tags and groups that start with a lower-case letter or a digit. Filters bind tighter than "??".
+// name; "tag:" reaches tags and groups that start with a lower-case letter or a digit, "sidecar:" the tags of the object's
+// sidecar. Filters bind tighter than "??".
 // A literal bracket is written as a string field: {"["}. docs/templates.md in the repository has an example of each part.
 //
 // # Meaning
@@ -33,12 +36,14 @@
 // the folder that the object is in now. A slash in a tag becomes "_".
 //
 // A field has no value if the object lacks it or if its text is empty after the filters; then the next choice is tried.
-// When no choice has a value, a section that holds the field vanishes, and outside of sections the object has no name:
-// Name returns a [NoValueError]. Only {ext}, {dir} and strings may be empty, and an empty one also makes its section vanish.
+// The filter default gives a value where there is none so far. When no choice has a value, a section that holds the field
+// vanishes, and outside of sections the object has no name: Name returns a [NoValueError]. Only {ext}, {dir} and strings may be
+// empty, and an empty one also makes its section vanish.
 //
 // # How it works
 //
-// Parse runs a lexer (lex.go), a parser that builds the syntax tree (parse.go), and a check that resolves fields and
-// filters into functions (check.go, field.go, filter.go). Name calls these functions, puts their texts together into
-// segments (eval.go) and makes each segment safe (profile.go).
+// Parse runs a lexer (lex.go), a parser that builds the syntax tree (parse.go), and a check that resolves fields and filters into
+// functions (check.go, field.go, describe.go, measure.go, counter.go, filter.go, words.go). Name calls these functions, puts
+// their texts together into segments (eval.go) and makes each segment safe (profile.go). What a template is used with, besides
+// objects, are [Options].
 package naming

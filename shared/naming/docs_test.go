@@ -53,25 +53,40 @@ func docBlocks(t *testing.T) []block {
 	return out
 }
 
-func docObject(t *testing.T, b block) naming.Values {
+// object is one that examples use.
+type object struct {
+	naming.Values
+	options naming.Options
+}
+
+func docObject(t *testing.T, b block) object {
 	t.Helper()
 	var o struct {
-		Key     archive.Key
-		Size    int64
-		MTime   time.Time
-		Seq     int64
-		Facts   metadata.Facts
-		Tags    metadata.Tags
-		Digests []digest.Digest
+		Key      archive.Key
+		Original string
+		Size     int64
+		MTime    time.Time
+		Seq      int64
+		Facts    metadata.Facts
+		Tags     metadata.Tags
+		Digests  []digest.Digest
+		Sidecar  *naming.Sidecar
+		Batch    string
+		Counters []int64
+		Columns  map[string]string
+		Options  naming.Options
 	}
 	if err := json.Unmarshal([]byte(strings.Join(b.lines, "\n")), &o); err != nil {
 		t.Fatalf("line %d: %v", b.line, err)
 	}
-	return naming.Values{Key: o.Key, Size: o.Size, MTime: o.MTime, Seq: o.Seq, Facts: o.Facts, Tags: o.Tags, Digests: o.Digests}
+	return object{naming.Values{
+		Key: o.Key, Original: o.Original, Size: o.Size, MTime: o.MTime, Seq: o.Seq, Facts: o.Facts, Tags: o.Tags, Digests: o.Digests, Sidecar: o.Sidecar,
+		Batch: o.Batch, Counters: o.Counters, Columns: o.Columns,
+	}, o.Options}
 }
 
 func TestDocumentation(t *testing.T) {
-	objects := map[string]naming.Values{}
+	objects := map[string]object{}
 	examples := 0
 	for _, b := range docBlocks(t) {
 		what, object, _ := strings.Cut(b.info, " ")
@@ -94,22 +109,22 @@ func TestDocumentation(t *testing.T) {
 			}
 		}
 	}
-	if examples < 80 {
+	if examples < 150 {
 		t.Errorf("ran %d examples; has the form of the documentation changed?", examples)
 	}
 }
 
-func docExample(t *testing.T, line string, v naming.Values) {
+func docExample(t *testing.T, line string, v object) {
 	source, want, ok := strings.Cut(line, " => ")
 	source = strings.TrimSpace(source)
 	if !ok {
 		t.Fatalf("%q: want TEMPLATE => NAME", line)
 	}
-	tmpl, err := naming.Parse(source)
+	tmpl, err := naming.ParseWith(source, v.options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := tmpl.Name(v)
+	got, err := tmpl.Name(v.Values)
 	if message, ok := strings.CutPrefix(want, "! "); ok {
 		if err == nil || err.Error() != message {
 			t.Errorf("%s: got error %v, want %s", source, err, message)

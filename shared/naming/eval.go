@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/reshelf/reshelf/shared/archive"
 )
@@ -21,6 +24,8 @@ type text struct {
 	own bool
 	// dateSource is where a date came from.
 	dateSource string
+	// shifted writes a date anew, so much later; nil if the text is no date.
+	shifted func(by time.Duration) []string
 }
 
 // ownText is text of the template or of the object's key.
@@ -33,18 +38,12 @@ func (t text) isEmpty() bool {
 	return len(t.segments) == 0 || len(t.segments) == 1 && t.segments[0] == ""
 }
 
-// filtered applies filters to each segment, so none of them can make a folder.
-func (t text) filtered(filters []filter) text {
-	if len(filters) == 0 {
-		return t
-	}
+// filtered applies a filter to each segment, so it cannot make a folder.
+func (t text) filtered(apply func(string) string) text {
 	t.segments = slices.Clone(t.segments)
 	for i, s := range t.segments {
-		s = prefix(validUTF8(s), maxTextBytes)
-		for _, f := range filters {
-			s = prefix(f(s), maxTextBytes)
-		}
-		t.segments[i] = s
+		s = norm.NFC.String(prefix(validUTF8(s), maxTextBytes))
+		t.segments[i] = prefix(apply(prefix(s, maxTextBytes)), maxTextBytes)
 	}
 	return t
 }
@@ -118,8 +117,29 @@ type field struct {
 
 type choice struct {
 	look       lookup
+	isDate     bool
+	shift      time.Duration // of a date
 	filters    []filter
 	mayBeEmpty bool
+}
+
+// text is the choice's text in an object, or why there is none.
+func (c choice) text(v *Values) (t text, missing string) {
+	t, missing = c.look(v)
+	if missing == "" && c.shift != 0 {
+		t.segments = t.shifted(c.shift)
+	}
+	for _, f := range c.filters {
+		switch {
+		case f.fallback != nil:
+			if missing != "" || t.isEmpty() {
+				t, missing = text{segments: []string{*f.fallback}, own: true}, ""
+			}
+		case missing == "":
+			t = t.filtered(f.apply)
+		}
+	}
+	return t, missing
 }
 
 func constant(t text) lookup {
@@ -131,9 +151,8 @@ func (f field) eval(v *Values, out []text) ([]text, error) {
 	var missing string
 	empty := false
 	for _, c := range f.choices {
-		t, why := c.look(v)
+		t, why := c.text(v)
 		if why == "" {
-			t = t.filtered(c.filters)
 			if !t.isEmpty() {
 				return append(out, t), nil
 			}
@@ -152,19 +171,70 @@ func (f field) eval(v *Values, out []text) ([]text, error) {
 
 // Name evaluates the template for one object. Errors wrap ErrNoValue (the object lacks a value; a [*NoValueError]) or
 // ErrBadName. It is pure: equal values give equal results.
+//
+// Fields are made of Facts.WithSidecar, tags of Tags.TextWithSidecar.
 func (t *Template) Name(v Values) (Result, error) {
+	res, err := t.name(v)
+	if v.Sidecar == nil {
+		return res, err
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	v.Sidecar = nil
+	own, err := t.name(v)
+	res.Sidecar = err != nil || own.Key != res.Key || own.DateSource != res.DateSource
+	return res, nil
+}
+
+func (t *Template) name(v Values) (Result, error) {
+	a, err := t.assemble(t.parts, t.settled(v))
+	if err != nil {
+		return Result{}, err
+	}
+	return a.finish()
+}
+
+// settled is v with the facts and the time zone that names are made of.
+func (t *Template) settled(v Values) Values {
+	if v.Location == nil {
+		v.Location = t.clock.location
+	}
+	if v.Sidecar != nil {
+		v.Facts = v.Facts.WithSidecar(v.Sidecar.Facts)
+	}
+	v.Facts = clock{location: v.Location, shifts: t.clock.shifts}.set(v.Facts)
+	return v
+}
+
+// assemble evaluates parts of the template.
+func (t *Template) assemble(parts []part, v Values) (*assembler, error) {
 	var texts []text
 	var err error
-	for _, p := range t.parts {
+	for _, p := range parts {
 		if texts, err = p.eval(&v, texts); err != nil {
-			return Result{}, err
+			return nil, err
 		}
 	}
-	a := assembler{profile: t.profile}
+	a := &assembler{profile: t.profile}
 	for _, x := range texts {
 		a.add(x)
 	}
-	return a.finish()
+	return a, nil
+}
+
+// Captured is what the plan orders objects by: the wall clock of the capture time as names show it, or else the modification
+// time in the same form.
+func (t *Template) Captured(v Values) string {
+	v = t.settled(v)
+	if wall := v.Facts.Capture.Wall; wall != "" {
+		return strings.ReplaceAll(wall, "\x00", "")
+	}
+	at := v.MTime
+	if v.Location != nil {
+		at = at.In(v.Location)
+	}
+	return at.Format("2006-01-02T15:04:05.999999999")
 }
 
 // assembler puts texts together into the segments of a key.

@@ -36,7 +36,7 @@ func ExampleSyntaxError_Caret() {
 	// Output:
 	// {date:%Y}/{model|slog}
 	//                  ^
-	// invalid template, column 18: unknown filter "slog"; want one of lower, replace, slug, title, trim, upper
+	// invalid template, column 18: unknown filter "slog"; want one of ascii, camel, default, kebab, lower, map, number, pad, regex, replace, shift, slug, snake, substr, title, trim, upper
 }
 
 func ExampleArrange() {

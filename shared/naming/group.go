@@ -69,6 +69,9 @@ func DefaultGroups() Groups {
 type Unit struct {
 	Principal  archive.Key
 	Companions []archive.Key
+	// Sidecars are those of the Companions that describe the principal itself in XMP, the whole name ("a.jpg.xmp") before
+	// the stem ("a.xmp").
+	Sidecars []archive.Key
 }
 
 // role is the role of an extension in any case of letters, 0 for none.
@@ -136,10 +139,15 @@ func (g Groups) Arrange(members []archive.Key) []Unit {
 		if k != p {
 			units[p].Companions = append(units[p].Companions, k)
 		}
+		if k != p && IsXMP(k) && a.owner(k) == p {
+			units[p].Sidecars = append(units[p].Sidecars, k)
+		}
 	}
 	out := make([]Unit, 0, len(units))
 	for _, p := range slices.Sorted(maps.Keys(units)) {
-		out = append(out, *units[p])
+		u := units[p]
+		slices.SortStableFunc(u.Sidecars, func(x, y archive.Key) int { return len(y) - len(x) }) // the whole name is longer
+		out = append(out, *u)
 	}
 	return out
 }

@@ -19,8 +19,10 @@ const (
 	tokenSectEnd      // ]
 	tokenName         // a field's or filter's name
 	tokenTag          // an ExifTool tag, with or without its group
+	tokenSidecar      // such a tag of the object's sidecar
 	tokenFormat       // what follows the colon after a field's name
 	tokenString       // a quoted string, without quotes and escapes
+	tokenNumber       // a whole number, with its sign
 	tokenPipe         // |
 	tokenElse         // ??
 	tokenArgs         // (
@@ -153,19 +155,19 @@ func (l *lexer) inside() error {
 		l.take(tokenArgs, 1)
 	case c == ')':
 		l.take(tokenArgsEnd, 1)
+		return l.format() // of a field with a tag
 	case c == ',':
 		l.take(tokenComma, 1)
 	case c == '"':
 		return l.quoted(tokenString)
+	case numberLength(l.src[l.pos:]) > 0:
+		l.take(tokenNumber, numberLength(l.src[l.pos:]))
 	case isUpper(c):
 		l.take(tokenTag, l.tagLength(isUpper))
 	case l.has("tag:"):
-		l.pos += len("tag:")
-		n := l.tagLength(func(byte) bool { return true })
-		if n == 0 {
-			return l.fail(`nothing after "tag:"`, `an ExifTool tag name, such as "tag:IFD0:Artist"`)
-		}
-		l.take(tokenTag, n)
+		return l.prefixed("tag:", tokenTag, "IFD0:Artist")
+	case l.has("sidecar:"):
+		return l.prefixed("sidecar:", tokenSidecar, "XMP-dc:Title")
 	case isLower(c):
 		l.take(tokenName, wordLength(l.src[l.pos:]))
 		return l.format()
@@ -175,6 +177,17 @@ func (l *lexer) inside() error {
 		r, _ := utf8.DecodeRuneInString(l.src[l.pos:])
 		return l.fail(fmt.Sprintf("unexpected %q in a field", r), `a field, a tag, a "string", "|", "??" or "}"`)
 	}
+	return nil
+}
+
+// prefixed reads the tag name after a prefix.
+func (l *lexer) prefixed(prefix string, k kind, example string) error {
+	l.pos += len(prefix)
+	n := l.tagLength(func(byte) bool { return true })
+	if n == 0 {
+		return l.fail(fmt.Sprintf("nothing after %q", prefix), fmt.Sprintf("an ExifTool tag name, such as %q", prefix+example))
+	}
+	l.take(k, n)
 	return nil
 }
 
@@ -246,6 +259,15 @@ func wordLength(s string) int {
 		n++
 	}
 	return n
+}
+
+// numberLength is the length of the whole number at the start of s, 0 if there is none.
+func numberLength(s string) int {
+	digits := strings.TrimLeft(strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+"), "0123456789")
+	if n := len(s) - len(digits); n > 0 && isDigit(s[n-1]) {
+		return n
+	}
+	return 0
 }
 
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }

@@ -23,8 +23,10 @@ type fieldNode struct {
 }
 
 type choiceNode struct {
-	// source is of kind tokenString, tokenTag or tokenName.
+	// source is of kind tokenString, tokenTag, tokenSidecar or tokenName.
 	source token
+	// tag is what a field is of, date(XMP-xmp:CreateDate), of kind tokenTag or tokenSidecar; of kind tokenEnd where there is none.
+	tag token
 	// format is of kind tokenEnd where there is none.
 	format  token
 	filters []filterNode
@@ -148,9 +150,12 @@ func (p *parser) field() (fieldNode, error) {
 func (p *parser) choice() (choiceNode, error) {
 	c := choiceNode{source: p.next()}
 	switch c.source.kind {
-	case tokenString, tokenTag, tokenName:
+	case tokenString, tokenTag, tokenSidecar, tokenName:
 	default:
 		return choiceNode{}, p.unexpected(c.source, `a field, a tag or a "string"`)
+	}
+	if err := p.of(&c); err != nil {
+		return choiceNode{}, err
 	}
 	if t, ok := p.accept(tokenFormat); ok {
 		c.format = t
@@ -165,6 +170,23 @@ func (p *parser) choice() (choiceNode, error) {
 		}
 		c.filters = append(c.filters, f)
 	}
+}
+
+// of reads the tag that a field is of, if there is one.
+func (p *parser) of(c *choiceNode) error {
+	if c.source.kind != tokenName {
+		return nil
+	}
+	if _, ok := p.accept(tokenArgs); !ok {
+		return nil
+	}
+	if c.tag = p.next(); c.tag.kind != tokenTag && c.tag.kind != tokenSidecar {
+		return p.unexpected(c.tag, "an ExifTool tag such as XMP-xmp:CreateDate")
+	}
+	if _, ok := p.accept(tokenArgsEnd); !ok {
+		return p.unexpected(p.peek(), `")"`)
+	}
+	return nil
 }
 
 func (p *parser) filter() (filterNode, error) {
@@ -183,8 +205,8 @@ func (p *parser) filter() (filterNode, error) {
 	}
 	for {
 		arg := p.next()
-		if arg.kind != tokenString {
-			return filterNode{}, p.unexpected(arg, `a "string" as the filter's argument`)
+		if arg.kind != tokenString && arg.kind != tokenNumber {
+			return filterNode{}, p.unexpected(arg, `a "string" or a number as the filter's argument`)
 		}
 		f.args = append(f.args, arg)
 		t := p.next()

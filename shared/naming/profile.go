@@ -21,6 +21,37 @@ const maxExtBytes = 32
 // reserved is what Reshelf's own files start with. Listings leave them out, so no object may get such a name.
 const reserved = ".reshelf"
 
+// Profile names a set of rules for names.
+type Profile string
+
+// Profiles.
+const (
+	// Portable names work on Linux, macOS, Windows and S3.
+	Portable Profile = "portable"
+	// POSIX names work on Linux and macOS.
+	POSIX Profile = "posix"
+	// Windows names work on Windows.
+	Windows Profile = "windows"
+	// S3 keys need no care in any program that speaks S3.
+	S3 Profile = "s3"
+)
+
+// Profiles that there are, the default first.
+func Profiles() []Profile { return []Profile{Portable, POSIX, Windows, S3} }
+
+// rules of a profile, and whether there is such a one.
+func (p Profile) rules() (profile, bool) {
+	switch p {
+	case "", Portable, Windows:
+		return portable(), true
+	case POSIX:
+		return posix(), true
+	case S3:
+		return s3(), true
+	}
+	return profile{}, false
+}
+
 // profile is a set of rules for names, as a value.
 type profile struct {
 	// forbidden characters, besides control characters, slashes and invisible ones that deceive the eye.
@@ -40,9 +71,20 @@ func portable() profile {
 	return profile{forbidden: `<>:"\|?*`, trailing: ". ", devices: true, maxSegment: 255, maxKey: 1024}
 }
 
+// posix names may hold everything that Linux and macOS can store, within the same lengths, apart from control characters and
+// what deceives the eye.
+func posix() profile { return profile{maxSegment: 255, maxKey: 1024} }
+
+// s3 keys hold none of the characters of "Characters to avoid" in "Naming Amazon S3 objects" of S3's user guide. Names are no longer
+// than elsewhere, so that an archive can be copied to a disk.
+func s3() profile {
+	return profile{forbidden: `\{}^%` + "`" + `[]"<>~#|`, maxSegment: 255, maxKey: 1024}
+}
+
 // What was made safe, as Result.Changed says it.
 const (
 	changeCharacters = "characters that not every system allows in names were replaced by _"
+	changeDots       = "a name of dots alone was replaced by _"
 	changeNormal     = "Unicode was composed (NFC)"
 	changeTrailing   = "dots or spaces at the end of a name were removed"
 	changeHidden     = "a dot at the start of a name was replaced by _"
@@ -77,6 +119,9 @@ func (p profile) segment(s string, mayHide, last bool, c *changes) string {
 	s = c.note(s, p.cut(s, last), changeLength)
 	if s == "" {
 		return replacement
+	}
+	if isDots(s) {
+		return c.note(s, strings.Repeat(replacement, len(s)), changeDots)
 	}
 	if seen := visible(s); strings.HasPrefix(seen, ".") && (!mayHide || strings.HasPrefix(fold(seen), reserved)) {
 		s = c.note(s, strings.Replace(s, ".", replacement, 1), changeHidden)

@@ -146,6 +146,15 @@ func FuzzSegment(f *testing.F) {
 		if again, _ := naming.SafeSegment(got, mayHide, last); again != got {
 			t.Errorf("%q, again %q", got, again)
 		}
+		for _, profile := range naming.Profiles() {
+			got, _ := naming.SafeSegmentOf(profile, s, mayHide, last)
+			if _, err := archive.ParseKey(got); err != nil || len(got) > 255 || !norm.NFC.IsNormalString(got) {
+				t.Fatalf("%s: %q: %v", profile, got, err)
+			}
+			if again, changed := naming.SafeSegmentOf(profile, got, mayHide, last); again != got || changed != nil {
+				t.Errorf("%s: %q, again %q: %q", profile, got, again, changed)
+			}
+		}
 	})
 }
 

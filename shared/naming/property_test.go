@@ -20,10 +20,14 @@ import (
 func templates() *rapid.Generator[string] {
 	source := rapid.SampledFrom([]string{
 		"date", "date:%Y/%m", "date:%B %H:%M:%S.%L", `date:"%z|/x"`, "mtime", "make", "model", "lens", "serial", "name", "ext", "dir",
-		"parent", "parent:2", "seq", "seq:4", "size", "width", "height", "mime", "sha256", "sha256:8", "crc32", "Artist", "IFD0:Artist",
-		"tag:x:artist", `"x"`, `""`, `"a/b"`, `"."`, `".reshelf"`, `"/"`, `"\"\\"`,
+		"parent", "parent:2", "original", "seq", "seq:4", "size", "width", "height", "mime", "sha256", "sha256:8", "crc32", "Artist", "IFD0:Artist",
+		"seq:3,by=prefix", "seq:by=day,start=0", "seq:by=folder", "date(Artist):%Y/%m", "date(sidecar:Artist)", "date(XMP:Artist):%z", "artist",
+		`artist:"/"`, "title", "keywords", "rating", "megapixels", "orientation", "duration", "duration:%H/%M", "kind", "lat", "lat:+3", "alt:1",
+		"realext", "batch", "csv:Box", "EXIF:Artist", "tag:x:artist", "XMP-b:Artist", "sidecar:Artist", "sidecar:x:artist", `"x"`, `""`, `"a/b"`, `"."`, `".reshelf"`, `"/"`, `"\"\\"`,
 	})
-	filters := rapid.SampledFrom([]string{"", "", "", "|lower", "|upper", "|title", "|slug", "|trim", `|replace("a","/")`, `|replace("_",".")`, `|replace(".","")`})
+	filters := rapid.SampledFrom([]string{"", "", "", "|lower", "|upper", "|title", "|slug", "|trim", `|replace("a","/")`, `|replace("_",".")`, `|replace(".","")`,
+		"|ascii", "|snake", "|kebab", "|camel", "|pad(4)", `|pad(200,"/")`, "|substr(2,3)", "|substr(-1)", "|number(2)", `|regex("(.)","$1/$1")`,
+		`|regex("^","..")`, `|default("a/b")`, `|default("..")`, `|shift("-4h")`, `|shift("0s")`})
 	field := rapid.Custom(func(t *rapid.T) string {
 		var choices []string
 		for range rapid.IntRange(1, 3).Draw(t, "choices") {
@@ -66,14 +70,30 @@ func objects() *rapid.Generator[naming.Values] {
 		if err != nil {
 			key = "dir/sub.x/a.jpg"
 		}
-		v := naming.Values{Key: key, Size: rapid.Int64Min(0).Draw(t, "size"), Seq: rapid.Int64Range(0, 1<<40).Draw(t, "seq"), Tags: metadata.Tags{}}
-		for _, tag := range []string{"IFD0:Artist", "x:artist"} {
+		v := naming.Values{
+			Original: rapid.SampledFrom([]string{"", ".a.b", "x", "é.jpg"}).Draw(t, "original"),
+			Batch:    s("batch"), Columns: map[string]string{"Box": s("column")}, Counters: []int64{1, rapid.Int64Range(1, 1<<40).Draw(t, "counter"), 3, 4, 5, 6, 7, 8},
+			Key: key, Size: rapid.Int64Min(0).Draw(t, "size"), Seq: rapid.Int64Range(0, 1<<40).Draw(t, "seq"), Tags: metadata.Tags{},
+		}
+		for _, tag := range []string{"IFD0:Artist", "x:artist", "XMP-a:Artist", "XMP-b:Artist", "Canon:Artist"} {
 			raw, err := json.Marshal(s(tag))
 			if err != nil {
 				t.Fatal(err)
 			}
 			v.Tags[tag] = raw
 		}
+		for _, tag := range []string{"XMP-dc:Creator", "IPTC:Keywords", "XMP-dc:Title", "IFD0:Orientation", "Composite:GPSAltitude", "File:FileTypeExtension"} {
+			list := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string { return s(tag) }), 0, 3).Draw(t, "list")
+			raw, err := json.Marshal(list)
+			if len(list) == 1 {
+				raw, err = json.Marshal(list[0])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.Tags[tag] = raw
+		}
+		v.Facts.Latitude, v.Facts.Duration = new(float64), rapid.Float64().Draw(t, "duration")
 		v.Facts = metadata.Facts{Make: s("make"), Model: s("model"), Lens: s("lens"), Serial: s("serial"), MIME: s("mime"), Width: rapid.IntRange(-1, 9).Draw(t, "width")}
 		if rapid.Bool().Draw(t, "dated") {
 			v.MTime = time.Unix(rapid.Int64Range(-1<<36, 1<<36).Draw(t, "mtime"), 0)
@@ -142,10 +162,19 @@ func TestNeedsRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		full := objects().Draw(t, "object")
-		needed := naming.Values{Key: full.Key, Size: full.Size, MTime: full.MTime}
+		needed := naming.Values{Key: full.Key, Size: full.Size, MTime: full.MTime, Batch: full.Batch}
+		if tmpl.Needs().Original {
+			needed.Original = full.Original
+		}
+		if len(tmpl.Columns()) > 0 {
+			needed.Columns = full.Columns
+		}
+		if tmpl.Counters() > 0 {
+			needed.Counters = full.Counters
+		}
 		needs := tmpl.Needs()
 		if needs.Tags {
-			needed.Tags, needed.Facts = full.Tags, full.Facts
+			needed.Tags, needed.Facts = tmpl.Pick(full.Tags), full.Facts
 		}
 		if !needs.Date {
 			needed.Facts.Capture = metadata.Time{}
@@ -170,6 +199,8 @@ func FuzzTemplate(f *testing.F) {
 	for _, source := range []string{
 		"{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}{ext}", `{title??name??"untitled"}`, "{model|slug|upper}", "{name}[_{Artist}]", "{{{name}}}",
 		`{IPTC:City|replace("/"," ")}/{dir}/{name}`, "{tag:IFD0:Artist}", "{sha256:8}{seq:4}{parent:2}", `{date:"%z"??mtime:%-d}`, "[[[{ext}]]]", "{", `{"\`,
+		`{date(IFD0:Artist):%Y|shift("-1d2h")|ascii}`, `{seq:4,by=prefix,step=2}{csv:Box|pad(3,"x")}`, `{artist:" & "|regex("(\\pL+)","$1")|substr(-4,2)}`,
+		`{duration:%H-%M}{lat:+3}{alt}{orientation??kind|default("x")}`, `{model|camel|snake|kebab|number(2)}`, `{keywords|map("m")}`,
 	} {
 		f.Add(source, "d/IMG_1234.JPG", "Canon/EOS: R5", "..")
 	}

@@ -56,7 +56,41 @@ func TestSyntaxErrors(t *testing.T) {
 		{"{name,}", 6, `unexpected ","`, `"|" and a filter`},
 		{"{name|slug(}", 12, `unexpected "}"`, `a "string"`},
 		{`{name|replace("a" "b")}`, 19, `unexpected "\"b\""`, `","`},
-		{`{name|replace("","b")}`, 7, "replace would replace nothing", "first argument"},
+		{`{name|replace("","b")}`, 15, "replace would replace nothing", "first argument"},
+		{`{name|substr(0)}`, 14, `no character is number "0"`, "from 1"},
+		{`{name|substr(1,0)}`, 16, `format "0"`, "from 1"},
+		{`{name|pad(3,"ab")}`, 13, `cannot pad with "ab"`, "one character"},
+		{`{name|pad(256)}`, 11, `format "256"`, "to 255"},
+		{`{name|pad(}`, 11, `unexpected "}"`, "number"},
+		{`{name|number(16)}`, 14, `format "16"`, "to 15"},
+		{`{name|regex("(a{1000}){10}","")}`, 13, "invalid repeat count", "RE2"},
+		{`{name|regex("[\\pL]{900}[\\pL]{900}[\\pL]{900}","")}`, 13, "instructions", "at most 2000"},
+		{`{name|regex("(?<!a)b","")}`, 13, "error parsing regexp", "RE2"},
+		{`{name|regex("^(.*)$","$1_x")}`, 22, `no group is named "1_x"`, "${1}"},
+		{`{name|regex("a","$1")}`, 17, "no group has the number 1", "${0}"},
+		{`{name|regex("(?P<n>a)","${m}")}`, 24, `no group is named "m"`, "${n}"},
+		{`{date|shift("1")}`, 13, `"1" is no shift`, "+1h2m"},
+		{`{date|shift("1m2h")}`, 13, `"1m2h" is no shift`, "+1h2m"},
+		{`{date|shift("99999999999999999999d")}`, 13, "more than a century", "+1h2m"},
+		{`{date|shift("36525d")|shift("1s")}`, 29, "more than a century", "+1h2m"},
+		{`{date|shift("-36525d")|shift("-36525d")|shift("-36525d")}`, 30, "more than a century", "+1h2m"},
+		{`{name|shift("0s")}`, 7, "no date to shift", "right after a date"},
+		{`{date|lower|shift("1h")}`, 13, "no date to shift", "right after a date"},
+		{"{date(name)}", 7, `unexpected "name"`, "ExifTool tag"},
+		{"{date(Artist:%Y}", 13, `unexpected ":"`, ""},
+		{"{date(Artist}", 13, `unexpected "}"`, `")"`},
+		{"{date(Artist):%Q}", 15, `unknown conversion "%Q"`, "%Y"},
+		{"{model(Artist)}", 8, `the field "model" is of no tag`, `"}"`},
+		{"{seq:4,step=0}", 8, `format "0"`, "from 1"},
+		{"{seq:4, 5}", 9, `format "5"`, `"by="`},
+		{"{seq:4,start=1, start=2}", 17, `"start=" twice`, "once"},
+		{"{seq:4,by=day,by=folder}", 15, `"by=" twice`, "once"},
+		{"{seq:by=hour}", 6, `unknown scope "hour"`, "folder"},
+		{strings.Repeat("{seq:by=prefix}", 17), 246, "counters in more than 16 scopes", "by=batch"},
+		{"{csv}", 2, "csv of no column", "csv:Photographer"},
+		{"{lat:16}", 6, `format "16"`, "to 15"},
+		{"{duration:%H%Q}", 13, `unknown conversion "%Q"`, "%H"},
+		{`{name|map("x")}`, 11, `no map is named "x"`, "--map"},
 		{`{name|slug("x")}`, 7, `1 arguments for the filter "slug"`, "slug"},
 		{"{name|lower:x}", 13, `unexpected "x"`, "in parentheses"},
 		{"{name:x}", 7, "this field has no format", `"}"`},
@@ -228,6 +262,61 @@ func TestTimeZone(t *testing.T) {
 	}
 }
 
+// Nanoseconds since 1970 in 64 bits end in 2262; a later time begins again in 1677, before all that file systems keep.
+func TestMTimeBeyondIdentities(t *testing.T) {
+	for mtime, want := range map[time.Time]string{
+		time.Date(1901, 12, 13, 20, 45, 52, 0, time.UTC):                         "1901",
+		time.Date(2262, 4, 1, 0, 0, 0, 0, time.UTC):                              "2262",
+		time.Unix(0, time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()):     "none",
+		time.Unix(0, time.Date(2446, 5, 10, 22, 38, 55, 0, time.UTC).UnixNano()): "none",
+	} {
+		got, err := parse(t, `{mtime:%Y??"none"}`).Name(naming.Values{Key: "a", MTime: mtime})
+		if err != nil || string(got.Key) != want {
+			t.Errorf("%v: got %q, %v; want %q", mtime, got.Key, err, want)
+		}
+	}
+}
+
+// Long texts are cut before they are composed, so that what Pick has cut gives the same names.
+func TestLongTextBeforeFilters(t *testing.T) {
+	tmpl := parse(t, "{X:T|substr(1360)}")
+	all := tags(t, "X:T", strings.Repeat("e\u0301", 3000))
+	want, err := tmpl.Name(naming.Values{Key: "a", Tags: all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tmpl.Name(naming.Values{Key: "a", Tags: tmpl.Pick(all)})
+	if err != nil || got.Key != want.Key {
+		t.Errorf("got %q, %v; want %q", got.Key, err, want.Key)
+	}
+}
+
+// Clocks in Athens skip the hour from 3 on 2024-03-31; a camera does not know that, and the text of its date stays as it is.
+func TestSummerTime(t *testing.T) {
+	mtime := time.Date(2024, 10, 27, 1, 30, 0, 0, time.UTC) // the second half past three of that night
+	for source, want := range map[string]string{
+		"{date:%d_%H%M%z}":               "31_0330+0200",
+		`{date:%d_%H%M%z|shift("+1h")}`:  "31_0430+0300",
+		`{date:%d_%H%M%z|shift("-1d")}`:  "30_0330+0200",
+		`{date:%d_%H%M%z|shift("+1w")}`:  "07_0330+0300",
+		"{date(CreateDate):%d_%H%M}":     "31_0330",
+		"{mtime:%d_%H%M%z}":              "27_0330+0200",
+		`{mtime:%d_%H%M%z|shift("-1d")}`: "26_0330+0300",
+	} {
+		tmpl, err := naming.ParseWith(source, naming.Options{TimeZone: "Europe/Athens"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := tmpl.Name(naming.Values{
+			Key: "a", MTime: mtime, Facts: metadata.Facts{Capture: at("2024-03-31T03:30:00", "", "x")},
+			Tags: tags(t, "ExifIFD:CreateDate", "2024:03:31 03:30:00"),
+		})
+		if err != nil || string(got.Key) != want {
+			t.Errorf("%s: got %q, %v; want %q", source, got.Key, err, want)
+		}
+	}
+}
+
 func TestNoValue(t *testing.T) {
 	v := naming.Values{Key: "a.jpg", Tags: tags(t, "IFD0:Make", "  ", "IFD0:Model", "?!")}
 	for _, tc := range []struct{ source, field, why string }{
@@ -322,6 +411,7 @@ func TestFilters(t *testing.T) {
 		{"trim", "\u00a0 a b ", "a b"},
 		{`replace("aa","b")`, "aaaaa", "bba"},
 		{`replace("a","")`, "banana", "bnn"},
+		{`regex("(?P<n>b)(c)?","${n}$2$$1 $0$ $")`, "abc", "abc$1 bc$ $"},
 	} {
 		got, err := parse(t, "{T|"+tc.filter+"}").Name(naming.Values{Key: "a", Tags: tags(t, "X:T", tc.in)})
 		if err != nil {
@@ -329,6 +419,12 @@ func TestFilters(t *testing.T) {
 		}
 		if string(got.Key) != tc.want {
 			t.Errorf("%s of %q: got %q, want %q", tc.filter, tc.in, got.Key, tc.want)
+		}
+	}
+	for filter, want := range map[string]string{`replace("é","e")`: "Cafe_", "substr(4,1)": "é", "pad(6)": "0Café_", `regex("f.","x")`: "Cax_"} {
+		got, err := parse(t, "{name|"+filter+"}").Name(naming.Values{Key: "Cafe\u0301_"})
+		if err != nil || string(got.Key) != want {
+			t.Errorf("%s of composed text: got %q, %v; want %q", filter, got.Key, err, want)
 		}
 	}
 	got, err := parse(t, "{name|lower}{ext|upper}").Name(naming.Values{Key: "A\xffB.j\xfeg"})

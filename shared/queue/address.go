@@ -79,6 +79,22 @@ func ParseAddress(text string) (Address, error) {
 	return a, a.setOptions(u.RawQuery)
 }
 
+// AddressFrom parses an address as [ParseAddress] does, with the passwords of Redis and of its Sentinels from the environment:
+// RESHELF_REDIS_PASSWORD and RESHELF_REDIS_SENTINEL_PASSWORD. Those are how every program is given them.
+func AddressFrom(text string, getenv func(string) string) (Address, error) {
+	a, err := ParseAddress(text)
+	if err != nil {
+		return Address{}, err
+	}
+	if password := getenv("RESHELF_REDIS_PASSWORD"); password != "" {
+		a = a.WithPassword(password)
+	}
+	if password := getenv("RESHELF_REDIS_SENTINEL_PASSWORD"); password != "" {
+		a = a.WithSentinelPassword(password)
+	}
+	return a, nil
+}
+
 func addressError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrAddress, fmt.Sprintf(format, args...))
 }

@@ -3,6 +3,8 @@ package queue_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -47,6 +49,28 @@ func TestParseAddress(t *testing.T) {
 				t.Errorf("its text parses as %v, %v", again, err)
 			}
 		})
+	}
+}
+
+func TestAddressFrom(t *testing.T) {
+	const text = "redis+sentinel://:old@a/master"
+	env := map[string]string{}
+	plain, err := queue.ParseAddress(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []queue.Address{plain, plain.WithPassword("new"), plain.WithPassword("new").WithSentinelPassword("other")} {
+		got, err := queue.AddressFrom(text, func(name string) string { return env[name] })
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("with %v: got %v, %v", env, got, err)
+		}
+		if env["RESHELF_REDIS_PASSWORD"] != "" {
+			env["RESHELF_REDIS_SENTINEL_PASSWORD"] = "other"
+		}
+		env["RESHELF_REDIS_PASSWORD"] = "new"
+	}
+	if _, err := queue.AddressFrom("redis://", os.Getenv); !errors.Is(err, queue.ErrAddress) {
+		t.Errorf("got %v, want ErrAddress", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,16 +23,20 @@ const (
 	taskTimeout = 365 * 24 * time.Hour
 )
 
+//go:embed lua/first.lua
+var firstScript string
+
 // Producer enqueues tasks. It is safe for concurrent use.
 type Producer struct {
 	redis  redis.UniversalClient
 	client *asynq.Client
 	prefix string
+	first  *redis.Script
 }
 
 // NewProducer returns a producer for the queues with this prefix. The client stays the caller's.
 func NewProducer(client redis.UniversalClient, prefix string) *Producer {
-	return &Producer{redis: client, client: asynq.NewClientFromRedisClient(client), prefix: prefix}
+	return &Producer{redis: client, client: asynq.NewClientFromRedisClient(client), prefix: prefix, first: redis.NewScript(firstScript)}
 }
 
 // Enqueue puts one task into the queue of a pool and priority. A task that is in the queue already is a success: the
@@ -42,6 +47,9 @@ func (p *Producer) Enqueue(ctx context.Context, pool string, priority batch.Prio
 
 // EnqueueAll enqueues a window of up to a few hundred tasks as Enqueue does, several at a time and in no order. After
 // an error any of them may be in the queue; enqueueing all of them again is safe.
+//
+// A task of a second or later attempt goes to the head of its queue, so that it gets the next free slot: its segment has
+// waited in the queue once.
 func (p *Producer) EnqueueAll(ctx context.Context, pool string, priority batch.Priority, tasks []batch.Task) error {
 	queue, err := QueueName(p.prefix, pool, priority)
 	if err != nil {
@@ -76,6 +84,12 @@ func (p *Producer) enqueue(ctx context.Context, queue string, t batch.Task, head
 		asynq.Queue(queue), asynq.TaskID(t.ID()), asynq.MaxRetry(0), asynq.Timeout(taskTimeout))
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return fmt.Errorf("enqueue %s in %s: %w", t.ID(), queue, err)
+	}
+	if t.Attempt == 1 {
+		return nil
+	}
+	if err := p.first.Run(ctx, p.redis, []string{queueKey(queue, "pending")}, t.ID()).Err(); err != nil {
+		return fmt.Errorf("put %s first in %s: %w", t.ID(), queue, err)
 	}
 	return nil
 }

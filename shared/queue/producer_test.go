@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -107,5 +110,41 @@ func TestEnqueueErrors(t *testing.T) {
 	s.Stop()
 	if err := p.EnqueueAll(t.Context(), pool, batch.Normal, tasks(100)); err == nil {
 		t.Error("no Redis: got no error")
+	}
+}
+
+func TestASecondAttemptIsTakenFirst(t *testing.T) {
+	_, client := connect(t)
+	enqueue(t, client, tasks(20)...)
+	enqueue(t, client, task(30, 2), task(30, 2)) // its enqueueing may be repeated
+	var mu sync.Mutex
+	var got []batch.Task
+	took := func() []batch.Task {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	}
+	consume(t, client, queue.ConsumerOptions{Slots: 1}, func(_ context.Context, task batch.Task) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, task)
+	})
+	eventually(t, "all tasks are done", func() bool { return queueInfo(t, client).Size == 0 })
+	if all := took(); len(all) != 21 || all[0] != task(30, 2) {
+		t.Errorf("%d tasks were taken, the first was %+v; want 21 and the second attempt first", len(all), all[0])
+	}
+}
+
+func TestATaskThatWasTakenIsNotPutBackFirst(t *testing.T) {
+	_, client := connect(t)
+	release := make(chan struct{})
+	var runs atomic.Int64
+	consume(t, client, queue.ConsumerOptions{Slots: 2}, func(context.Context, batch.Task) { runs.Add(1); <-release })
+	defer close(release)
+	enqueue(t, client, task(0, 2))
+	eventually(t, "the task is taken", func() bool { return runs.Load() == 1 })
+	enqueue(t, client, task(0, 2))
+	if i := queueInfo(t, client); i.Pending != 0 || i.Active != 1 {
+		t.Errorf("got %d pending and %d active tasks, want only the one that was taken", i.Pending, i.Active)
 	}
 }

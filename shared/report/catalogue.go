@@ -70,6 +70,13 @@ type CatalogueRow struct {
 	ExifTool string `parquet:"exiftool,optional,dict"`
 	// Tags are all tags: a text as it is, a structure or a list as its JSON text.
 	Tags map[string]string `parquet:"tags" parquet-key:",dict"`
+
+	// CRC64NVME is a digest like those above.
+	CRC64NVME string `parquet:"crc64nvme,optional"`
+	// FromStore are the algorithms of the digests that the store vouches for and nobody computed, "crc32,sha256".
+	FromStore string `parquet:"from_store,optional,dict"`
+	// Sidecars are the keys of the XMP sidecars that describe the object, in their escaped form, the whole name first.
+	Sidecars []string `parquet:"sidecars,list"`
 }
 
 // NewCatalogueRow is the row of a final record.
@@ -79,8 +86,16 @@ func NewCatalogueRow(r batch.Record) CatalogueRow {
 		Size: r.Size, MTime: r.MTime, Inode: r.Inode, ETag: valid(r.ETag), Version: valid(r.Version),
 		ExifTool: valid(r.ExifTool), Tags: make(map[string]string, len(r.Tags)),
 	}
+	var fromStore digest.Set
+	for _, a := range r.FromStore {
+		fromStore = fromStore.With(a)
+	}
+	row.FromStore = fromStore.String()
 	row.Key, row.KeyRaw = keyColumns(r.Key)
 	row.To, row.ToRaw = keyColumns(r.To)
+	for _, s := range r.Sidecars {
+		row.Sidecars = append(row.Sidecars, s.Text())
+	}
 	for _, d := range r.Digests {
 		if column := row.digest(d.Algorithm()); column != nil {
 			*column = d.Hex()
@@ -123,6 +138,8 @@ func (row *CatalogueRow) digest(a digest.Algorithm) *string {
 		return &row.XXH364
 	case digest.XXH3128:
 		return &row.XXH3128
+	case digest.CRC64NVME:
+		return &row.CRC64NVME
 	}
 	return nil
 }
@@ -166,9 +183,12 @@ func (row *CatalogueRow) bytes() int64 {
 	n := fixed + len(row.KeyRaw) + len(row.ToRaw)
 	for _, s := range []string{
 		row.Key, row.To, row.Outcome, row.Reason, row.Message, row.ETag, row.Version,
-		row.CRC32, row.CRC32C, row.MD5, row.SHA1, row.SHA256, row.SHA512, row.BLAKE3, row.XXH364, row.XXH3128,
+		row.CRC32, row.CRC32C, row.MD5, row.SHA1, row.SHA256, row.SHA512, row.BLAKE3, row.XXH364, row.XXH3128, row.CRC64NVME, row.FromStore,
 		row.CaptureWall, row.CaptureOffset, row.CaptureSource, row.Make, row.Model, row.Lens, row.Serial, row.MIME, row.ExifTool,
 	} {
+		n += len(s)
+	}
+	for _, s := range row.Sidecars {
 		n += len(s)
 	}
 	for name, value := range row.Tags {

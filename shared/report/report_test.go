@@ -73,7 +73,9 @@ func fullRecord(t testing.TB) batch.Record {
 			Make:    "Canon", Model: "EOS R5", Lens: "RF50", Serial: "0012", Width: 8192, Height: 5464, Duration: 1.5,
 			MIME: "image/jpeg", Latitude: ptr(0.0), Longitude: ptr(-12.25),
 		},
-		ExifTool: "13.59", Warnings: []string{"minor"}, To: "out/2024.jpg", Epoch: 3,
+		FromStore: []digest.Algorithm{digest.CRC32, digest.SHA256},
+		Sidecars:  []archive.Key{"in/caf\xe9\tÅ.jpg.xmp", "in/b.xmp"},
+		ExifTool:  "13.59", Warnings: []string{"minor"}, To: "out/2024.jpg", Epoch: 3,
 	}
 	for i, a := range digest.Algorithms() {
 		r.Digests = append(r.Digests, sum(t, a, byte(i+1)))
@@ -110,7 +112,7 @@ func TestCatalogueRoundTrip(t *testing.T) {
 			Size: 1234, MTime: 1700000000123456789, Inode: 77, ETag: "abc", Version: "v1",
 			CRC32: "01010101", CRC32C: "02020202", MD5: strings.Repeat("03", 16), SHA1: strings.Repeat("04", 20),
 			SHA256: strings.Repeat("05", 32), SHA512: strings.Repeat("06", 64), BLAKE3: strings.Repeat("07", 32),
-			XXH364: strings.Repeat("08", 8), XXH3128: strings.Repeat("09", 16),
+			XXH364: strings.Repeat("08", 8), XXH3128: strings.Repeat("09", 16), CRC64NVME: strings.Repeat("0a", 8), FromStore: "crc32,sha256",
 			CaptureWall: "2024-05-01T10:11:12.345", CaptureOffset: "+02:00", CaptureSource: "ExifIFD:DateTimeOriginal",
 			CaptureTime: time.Date(2024, 5, 1, 8, 11, 12, 345e6, time.UTC).UnixNano(),
 			Make:        "Canon", Model: "EOS R5", Lens: "RF50", Serial: "0012", Width: 8192, Height: 5464, Duration: 1.5,
@@ -119,8 +121,9 @@ func TestCatalogueRoundTrip(t *testing.T) {
 				"IFD0:Make": "Canon", "ExifIFD:FNumber": "1.10", "XMP-dc:Subject": `["a","b \u00e9"]`, "XMP-x:Struct": `{"A":"1"}`,
 				"IFD0:Bad": "x\uFFFD", "XMP-x:Con\uFFFDtrols": "tab\tnul\x00",
 			},
+			Sidecars: []string{`in/caf\xe9\u{9}Å.jpg.xmp`, "in/b.xmp"},
 		},
-		{Key: "plain.jpg", Outcome: "failed", Reason: "format", Message: "ExifTool: not a JPEG", Tags: map[string]string{}},
+		{Key: "plain.jpg", Outcome: "failed", Reason: "format", Message: "ExifTool: not a JPEG", Tags: map[string]string{}, Sidecars: []string{}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -186,6 +189,7 @@ func TestTables(t *testing.T) {
 		check(t, pw.Add(batch.Row{N: n, From: key, To: "x/" + key, DateSource: "ExifIFD:DateTimeOriginal"}))
 	}
 	check(t, fw.Add(batch.Record{Object: archive.Object{Key: "fine"}, Outcome: batch.Done}))
+	check(t, pw.Add(batch.Row{From: "unsafe", To: "a_", Changed: []string{"one", "=two"}}))
 	check(t, pw.Add(batch.Row{From: "taken", Outcome: batch.Failed, Reason: batch.ReasonExists, Message: "taken by y"}))
 	check(t, fw.Close())
 	check(t, dw.Close())

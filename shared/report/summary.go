@@ -56,9 +56,12 @@ type Summary struct {
 	Counts  batch.Counts           `json:"counts"`
 	Skipped map[batch.Reason]int64 `json:"skipped,omitempty"`
 	Failed  map[batch.Reason]int64 `json:"failed,omitempty"`
-	// Inspected objects, and the bytes that were read of them. Objects whose content was read count even if they failed.
+	// Inspected objects, and their bytes, which were all read if there are Digests. Objects whose content was read count even
+	// if they failed.
 	Inspected      int64 `json:"inspected"`
 	InspectedBytes int64 `json:"inspectedBytes"`
+	// FromStore counts objects whose digests are all the store's: they were not downloaded, and are not among those Inspected.
+	FromStore int64 `json:"fromStore,omitempty"`
 	// Failures are the commonest kinds of failure, the commonest first, at most MaxFailures.
 	Failures []Failure `json:"failures,omitempty"`
 	// Duplicates is nil where no cryptographic digest was computed.

@@ -29,7 +29,7 @@ func fullSummary(t testing.TB) report.Summary {
 		Counts:    batch.Counts{Done: 1_200_000, Skipped: 34_500, Failed: 67, Bytes: 4 << 40},
 		Skipped:   map[batch.Reason]int64{batch.ReasonUnchanged: 34_000, batch.ReasonCancelled: 500},
 		Failed:    map[batch.Reason]int64{batch.ReasonFormat: 60, batch.ReasonIO: 7},
-		Inspected: 1_234_000, InspectedBytes: 5 << 40,
+		Inspected: 1_234_000, InspectedBytes: 5 << 40, FromStore: 2_000,
 		Failures: []report.Failure{
 			{Reason: batch.ReasonFormat, Objects: 60, Examples: []report.Example{
 				{Key: "a/\x1b]0;x\x07.jpg", Message: "not a JPEG"}, {Key: "b.jpg"}, {Key: "caf\xe9.jpg", Message: "cut\x07 short"},
@@ -71,6 +71,19 @@ func TestSummaryPlain(t *testing.T) {
 	golden(t, "plain.txt", text.Bytes())
 }
 
+// A promise that nothing was built on is not told.
+func TestSummaryTellsOfASingleWriter(t *testing.T) {
+	s := fullSummary(t)
+	for _, renamed := range []int64{0, 1} {
+		s.Renamed = renamed
+		var text bytes.Buffer
+		check(t, s.Text(&text))
+		if got := strings.Contains(text.String(), "--assume-single-writer"); got != (renamed > 0) {
+			t.Errorf("%d renamed: told %v of a single writer", renamed, got)
+		}
+	}
+}
+
 func TestClosing(t *testing.T) {
 	for _, c := range []struct {
 		kind    batch.Kind
@@ -95,7 +108,7 @@ func TestReadSummaryRefuses(t *testing.T) {
 		"not JSON":      "{",
 		"later version": `{"v":2}`,
 		"no version":    `{}`,
-		"bad key":       `{"v":1,"files":[{"key":"../x"}]}`,
+		"bad key":       `{"v":1,"files":[{"key":"\\q"}]}`,
 		"too large":     strings.Repeat(" ", 17<<20),
 	} {
 		if _, err := report.ReadSummary(strings.NewReader(text)); !errors.Is(err, report.ErrSummary) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -54,19 +55,19 @@ func (w *DuplicateWriter) Add(d Duplicate) error {
 	return wrapTable(DuplicatesName, err)
 }
 
-// PlanWriter writes a plan, or what became of it: from, to, outcome, reason, message, date_source. The outcome of a row
-// that is yet to be renamed is empty.
+// PlanWriter writes a plan, or what became of it: from, to, outcome, reason, message, date_source, sidecar, changed.
+// The outcome of a row that is yet to be renamed is empty.
 type PlanWriter struct{ *table }
 
 // NewPlanWriter starts the table on w. Close it.
 func NewPlanWriter(w io.Writer) (*PlanWriter, error) {
-	t, err := newTable(w, "from", "to", "outcome", "reason", "message", "date_source")
+	t, err := newTable(w, "from", "to", "outcome", "reason", "message", "date_source", "sidecar", "changed")
 	return &PlanWriter{t}, wrapTable(PlanName, err)
 }
 
 // Add writes one row.
 func (w *PlanWriter) Add(r batch.Row) error {
-	err := w.add(r.From.Text(), r.To.Text(), string(r.Outcome), string(r.Reason), r.Message, r.DateSource)
+	err := w.add(r.From.Text(), r.To.Text(), string(r.Outcome), string(r.Reason), r.Message, r.DateSource, r.Sidecar.Text(), strings.Join(r.Changed, "; "))
 	return wrapTable(PlanName, err)
 }
 

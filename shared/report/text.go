@@ -56,8 +56,14 @@ func (s Summary) counts(b *strings.Builder) {
 	line("skipped", "%s%s", plural(s.Counts.Skipped, "object"), byReason(s.Skipped))
 	line("failed", "%s%s", plural(s.Counts.Failed, "object"), byReason(s.Failed))
 	line("time", "%s", s.took())
-	if s.Inspected > 0 {
+	switch {
+	case s.Inspected > 0 && s.Digests.Len() > 0:
 		line("read", "%s, %s%s", plural(s.Inspected, "object"), size(s.InspectedBytes), s.rate())
+	case s.Inspected > 0: // without digests, not all of an object is read
+		line("inspected", "%s%s", plural(s.Inspected, "object"), s.objectRate())
+	}
+	if s.FromStore > 0 {
+		line("trusted", "%s hashed by the store, not downloaded", plural(s.FromStore, "object"))
 	}
 	if d := s.Duplicates; d != nil {
 		line("duplicates", "%s in %s, %s wasted", plural(d.Objects, "object"), plural(d.Groups, "group"), size(d.WastedBytes))
@@ -65,7 +71,7 @@ func (s Summary) counts(b *strings.Builder) {
 			line("empty", "%s", plural(d.Empty, "object"))
 		}
 	}
-	if s.AssumeSingleWriter {
+	if s.AssumeSingleWriter && s.Renamed > 0 {
 		line("note", "renamed with --assume-single-writer: safe only if nobody else wrote to the archive")
 	}
 	tw.Flush() // to a strings.Builder, which cannot fail
@@ -100,10 +106,16 @@ func (s Summary) rate() string {
 	if s.InspectingSeconds <= 0 {
 		return ""
 	}
-	objects := float64(s.Inspected) / s.InspectingSeconds
 	bytes := float64(s.InspectedBytes) / s.InspectingSeconds
-	return fmt.Sprintf(" in %s: %s objects/s, %s/s", round(seconds(s.InspectingSeconds)),
-		humanize.CommafWithDigits(objects, 1), humanize.IBytes(uint64(bytes)))
+	return s.objectRate() + ", " + humanize.IBytes(uint64(bytes)) + "/s"
+}
+
+func (s Summary) objectRate() string {
+	if s.InspectingSeconds <= 0 {
+		return ""
+	}
+	objects := float64(s.Inspected) / s.InspectingSeconds
+	return fmt.Sprintf(" in %s: %s objects/s", round(seconds(s.InspectingSeconds)), humanize.CommafWithDigits(objects, 1))
 }
 
 // byReason is ": 12 unchanged, 3 cancelled", the commonest first.

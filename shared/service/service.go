@@ -1,5 +1,5 @@
 // Package service runs the parts of a program: it starts them in order, waits, and stops them in the reverse order, each
-// within its own limit of time and with a line in the log.
+// within its own limit of time and with a line in the log. Its flags can be set by variables, too.
 package service
 
 import (

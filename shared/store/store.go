@@ -5,16 +5,20 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/digest"
 )
 
 // What callers branch on. Implementations wrap these with the operation and the key: "rename a.jpg: already exists".
 var (
-	// ErrExist: the target is there already (or a prefix of it is an object); nothing was changed.
+	// ErrExist: the target is there already (or, where Properties.Folders, a prefix of it is an object); nothing was changed.
 	ErrExist = errors.New("already exists")
 	// ErrNotExist: no such object.
 	ErrNotExist = errors.New("does not exist")
@@ -30,6 +34,8 @@ var (
 	ErrUnavailable = errors.New("archive unavailable")
 	// ErrNoSpace: the store is full (or over its quota).
 	ErrNoSpace = errors.New("no space left")
+	// ErrCold: the object is in cold storage and must be restored before it can be read.
+	ErrCold = errors.New("is in cold storage")
 )
 
 // Kind says what an Entry is. Kinds are stored by name: only append.
@@ -43,13 +49,19 @@ const (
 	// Unreadable: a directory that could not be listed, in whole or in part, or an entry that could not be described;
 	// Entry.Err says why.
 	Unreadable Kind = "unreadable"
+	// Cold: an object that has to be restored from cold storage before it can be read; Entry.Class says which.
+	Cold Kind = "cold"
+	// Unaddressable: an object whose key archive.ParseKey refuses ("a//b" in a bucket). It can be listed, but nothing
+	// can be done with it.
+	Unaddressable Kind = "unaddressable"
 )
 
 // Entry is what a listing yields.
 type Entry struct {
 	archive.Object
-	Kind Kind
-	Err  error // for Unreadable
+	Kind  Kind
+	Class string // for Cold: the name of the storage class
+	Err   error  // for Unreadable
 }
 
 // ListOptions narrow a listing; the zero value lists everything.
@@ -79,11 +91,24 @@ type RenameRequest struct {
 	From, To archive.Key
 	// Want is the identity that the object at From must have.
 	Want archive.Identity
-	// OpID is unique to this row of this plan and equal in every repetition of it. Stores that copy mark the target
-	// with it, so that a repetition can tell its own target from a foreign one.
+	// OpID is unique to this row of this plan and equal in every repetition of it: at most 128 letters, digits, hyphens,
+	// underscores and dots. Stores that copy mark the target with it, so that a repetition can tell its own target from a
+	// foreign one.
 	OpID string
+	// Undoes is set where this request takes an earlier one back. A store that keeps old versions brings back the one that
+	// was renamed, rather than copying; one that copies knows its own copy by it.
+	Undoes *Undone
+	// Again: an earlier execution of this request may have been interrupted; what it left half done is cleaned up.
+	Again bool
 	// AssumeSingleWriter allows the forms that are safe only while nobody else writes (see Properties.GuardedRename).
 	AssumeSingleWriter bool
+}
+
+// Undone is the request that another one takes back: it moved what is at From now, and was at To then.
+type Undone struct {
+	OpID string `json:"opId"`
+	// Was is the identity that the object had before.
+	Was archive.Identity `json:"was"`
 }
 
 // Properties say what a store is and can do. They are fixed while the store is open.
@@ -94,6 +119,8 @@ type Properties struct {
 	Local bool
 	// KeepsMTime: a rename keeps Identity.MTime.
 	KeepsMTime bool
+	// Marks: what a rename made bears its mark (archive.Object.Mark), and nothing else proves it.
+	Marks bool
 	// GuardedRename: a rename neither replaces an object nor deletes a source that was changed meanwhile, whoever
 	// else writes. Where false, Rename fails with ErrUnsupported unless AssumeSingleWriter is set.
 	GuardedRename bool
@@ -103,6 +130,31 @@ type Properties struct {
 	Remedy string
 	// FoldsCase: "A" and "a" are one key.
 	FoldsCase bool
+	// Folders: what is the prefix of a key is a folder, and cannot be an object too. Where false, "a" and "a/b" may both
+	// be objects.
+	Folders bool
+	// Versioned: what is renamed away or deleted stays as an older version, and takes room.
+	Versioned bool
+	// Locked: the store keeps objects from being deleted for a time (S3 Object Lock).
+	Locked bool
+	// MaxKey bounds a key, in bytes; 0 means archive.MaxKeyBytes.
+	MaxKey int
+	// UTF8: keys must be valid UTF-8.
+	UTF8 bool
+	// Parallel is how many objects of a segment are worked on at once: what hides the latency of a remote store; 1 on a
+	// disk. Zero means 1.
+	Parallel int
+}
+
+// Takes reports whether the store can have an object of that key: nil, or ErrUnsupported with the reason.
+func (p Properties) Takes(key archive.Key) error {
+	switch {
+	case p.MaxKey > 0 && len(key) > p.MaxKey:
+		return fmt.Errorf("%w: the key has %d bytes; this store takes %d", ErrUnsupported, len(key), p.MaxKey)
+	case p.UTF8 && !utf8.ValidString(string(key)):
+		return fmt.Errorf("%w: the key is not valid UTF-8, which this store asks for", ErrUnsupported)
+	}
+	return nil
 }
 
 // Store is a tree of objects below one root. All methods are safe for concurrent use by many goroutines and processes,
@@ -114,19 +166,23 @@ type Store interface {
 
 	// List yields entries in strictly ascending byte order of their keys, each at most once, and can be resumed with
 	// ListOptions.After. What appears or vanishes meanwhile may or may not be yielded. A directory that cannot be
-	// read is an Unreadable entry and does not end the listing; an error ends it. Temporary files of this package
-	// (TempPrefix) are not listed. A root that is missing is ErrUnavailable. Where the key of an unreadable directory is
+	// read is an Unreadable entry and does not end the listing; an error ends it. Temporary objects
+	// (see Temporary) are not listed. A root that is missing is ErrUnavailable. Where the key of an unreadable directory is
 	// not among those asked for, but keys below it are (After lies inside it, Prefix below it), its error ends the listing:
 	// it is never left out in silence.
 	List(ctx context.Context, opts ListOptions) iter.Seq2[Entry, error]
 
-	// Stat describes one object: ErrNotExist, ErrNotRegular.
+	// Stat describes one object, with its Mark: ErrNotExist, ErrNotRegular.
 	Stat(ctx context.Context, key archive.Key) (archive.Object, error)
 
 	// Open opens length bytes from offset; length -1 means to the end. A non-zero want must match: ErrChanged.
 	// An offset at or past the end gives an empty content. No more is read than the object had when it was opened, and
 	// reading ends with ctx.
 	Open(ctx context.Context, key archive.Key, offset, length int64, want archive.Identity) (*Content, error)
+
+	// Checksums are the digests of an object's whole content that the store itself keeps and vouches for, and the object
+	// that they are of; none where it keeps none. A non-zero want must match: ErrChanged. Nothing of the content is read.
+	Checksums(ctx context.Context, key archive.Key, want archive.Identity) ([]digest.Digest, archive.Object, error)
 
 	// Create stores a new object whole, or nothing: ErrExist if the key is taken, also against concurrent creators,
 	// of whom exactly one wins. When Create returns nil the object is durable. body is read to its end at most once.
@@ -158,5 +214,11 @@ type Store interface {
 	Close() error
 }
 
-// TempPrefix starts the base name of every temporary object that Reshelf makes. Such names are never listed.
+// TempPrefix starts the name of every temporary object that Reshelf makes, or of the folder that it is in. Such names, and
+// what is below them, are never listed.
 const TempPrefix = ".reshelf-tmp-"
+
+// Temporary reports whether a segment of key starts with TempPrefix.
+func Temporary(key archive.Key) bool {
+	return strings.HasPrefix(string(key), TempPrefix) || strings.Contains(string(key), "/"+TempPrefix)
+}

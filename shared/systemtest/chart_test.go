@@ -13,6 +13,9 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/store/s3store"
 )
 
 // These tests read the chart without Helm, which .ci/helm builds: what the chart says fits the programs.
@@ -58,6 +61,7 @@ type schema struct {
 	Items      *schema           `json:"items"`
 	Defs       map[string]schema `json:"$defs"`
 	Minimum    int               `json:"minimum"`
+	Pattern    string            `json:"pattern"`
 }
 
 func readSchema(t *testing.T) schema {
@@ -126,7 +130,7 @@ func TestChartSettingsAreFlags(t *testing.T) {
 		t.Fatal("configmap.yaml has not two parts")
 	}
 	for program, text := range map[string]string{"worker": shared + worker, "dashboard": shared + dashboard} {
-		source := readText(t, "../../"+program+"/main.go")
+		source := readText(t, "../../"+program+"/main.go") + readText(t, "../queue/address.go") // which reads the passwords
 		settings := slices.Sorted(slices.Values(variable.FindAllString(text, -1)))
 		for _, v := range slices.Compact(settings) {
 			flag := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(v, "RESHELF_")), "_", "-")
@@ -137,6 +141,67 @@ func TestChartSettingsAreFlags(t *testing.T) {
 		if len(settings) < 6 {
 			t.Errorf("%s: found only the settings %v", program, settings)
 		}
+	}
+}
+
+// TestChartBuckets: the chart takes the URLs that the programs take, and no others; what it puts into the stores file can be read.
+func TestChartBuckets(t *testing.T) {
+	pattern := regexp.MustCompile(readSchema(t).Defs["bucket"].Pattern)
+	for _, url := range []string{
+		"s3://photos", "s3://photos/", "s3://Photos_1.old/2024 and before", "s3://photos?region=eu-central-1",
+		"s3://photos/2024?endpoint=https://nas.local:9000&path-style=true&ca=/etc/reshelf/ca/ca.crt&profile=nas",
+	} {
+		if _, err := archive.ParseRoot(url); err != nil || !pattern.MatchString(url) {
+			t.Errorf("%s: the chart takes it: %t; the programs say: %v", url, pattern.MatchString(url), err)
+		}
+	}
+	for _, url := range []string{
+		"", "photos", "s3://", "s3://ab", "s3://user:secret@photos", "s3://photos?secret-key=x", "s3://photos?region=a#b",
+		"s3://photos?region", "s3://photos?region=a&b",
+	} {
+		if _, err := archive.ParseRoot(url); err == nil || pattern.MatchString(url) {
+			t.Errorf("%s: the chart takes it: %t; the programs say: %v", url, pattern.MatchString(url), err)
+		}
+	}
+	values := readYAML(t, chart+"/ci/s3-values.yaml")["s3"].(map[string]any)
+	text, err := yaml.Marshal(values["stores"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "stores.yaml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stores, err := s3store.ReadStores(file)
+	if err != nil || len(stores.Buckets) != 3 || stores.Buckets["*"].PathStyle != "true" {
+		t.Errorf("the programs read the stores file as %+v, %v", stores, err)
+	}
+}
+
+// TestChartKeepsSecrets: a password or key is in a Secret, and reaches a program by a reference to it; arguments and
+// ConfigMaps can be read by many.
+func TestChartKeepsSecrets(t *testing.T) {
+	secret := regexp.MustCompile(`"?([A-Z0-9_]*(?:PASSWORD|SECRET|ACCESS_KEY|SESSION_TOKEN)[A-Z0-9_]*)"?`)
+	seen := map[string]bool{}
+	for _, path := range append(chartFiles(t, "templates/*.yaml"), chartFiles(t, "templates/*.tpl")...) {
+		text := readText(t, path)
+		if strings.Contains(text, "args:") {
+			t.Errorf("%s: settings are to come from the environment", path)
+		}
+		for i, line := range strings.Split(text, "\n") {
+			m := secret.FindStringSubmatch(line)
+			switch {
+			case m == nil || strings.HasPrefix(strings.TrimSpace(line), "key: "):
+			case !strings.HasPrefix(line, "- name: ") || !strings.Contains(strings.Join(strings.Split(text, "\n")[i:i+3], "\n"), "secretKeyRef:"):
+				t.Errorf("%s:%d: %s does not come from a Secret", path, i+1, m[1])
+			default:
+				seen[m[1]] = true
+			}
+		}
+	}
+	want := []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RESHELF_REDIS_PASSWORD"}
+	if got := slices.Sorted(maps.Keys(seen)); !slices.Equal(got, want) {
+		t.Errorf("got %v from Secrets, want %v", got, want)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/reshelf/reshelf/shared/flow"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/queue/redistest"
-	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
 	"github.com/reshelf/reshelf/worker/runtime"
 )
 
@@ -38,11 +38,10 @@ func build(dir string) (binaries, error) {
 
 // fleet is a real Redis, a ledger and an archive on disk, and worker processes.
 type fleet struct {
-	t       testing.TB
-	bin     binaries
-	redis   *redistest.Server
-	ledger  string
-	archive string
+	t     testing.TB
+	bin   binaries
+	redis *redistest.Server
+	place
 	scratch string
 	flow    *flow.Flow
 	workers map[string]*process
@@ -50,12 +49,13 @@ type fleet struct {
 
 func newFleet(t testing.TB, bin binaries) *fleet {
 	t.Helper()
-	f := &fleet{
-		t: t, bin: bin, redis: redistest.Start(t), ledger: filepath.Join(t.TempDir(), "ledger"),
-		archive: filepath.Join(t.TempDir(), "archive"), scratch: t.TempDir(), workers: map[string]*process{},
-	}
-	f.must(os.Mkdir(f.archive, 0o755))
-	st, err := filestore.Open(f.ledger, filestore.Options{Ledger: true})
+	return newFleetAt(t, bin, local(t))
+}
+
+func newFleetAt(t testing.TB, bin binaries, at place) *fleet {
+	t.Helper()
+	f := &fleet{t: t, bin: bin, redis: redistest.Start(t), place: at, scratch: t.TempDir(), workers: map[string]*process{}}
+	st, err := at.stores.Open(t.Context(), at.ledger, storeurl.Options{Ledger: true})
 	f.must(err)
 	t.Cleanup(func() { st.Close() })
 	f.flow, err = runtime.NewFlow(f.redis.Client(), "reshelf", ledger.New(st), slog.New(slog.DiscardHandler))
@@ -128,10 +128,10 @@ func (p *process) alive(t testing.TB) {
 }
 
 // start starts a worker and waits until it is registered.
-func (f *fleet) start(id string) {
+func (f *fleet) start(id string, flags ...string) {
 	f.t.Helper()
-	f.workers[id] = f.spawn(f.bin.worker, "--id", id, "--redis", f.redis.URL(), "--ledger", "file://"+f.ledger, "--root", "file://"+f.archive,
-		"--slots", "2", "--listen", "127.0.0.1:0")
+	f.workers[id] = f.spawn(f.bin.worker, append([]string{"--id", id, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "--root", f.archive.String(),
+		"--slots", "2", "--listen", "127.0.0.1:0"}, flags...)...)
 	f.wait(20*time.Second, "worker "+id+" to register", func() bool {
 		ws, err := f.flow.Live().Workers(f.ctx())
 		f.must(err)
@@ -184,7 +184,7 @@ func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 // reshelf runs the command against the fleet and returns what it printed and its exit code.
 func (f *fleet) reshelf(args ...string) (string, int) {
 	f.t.Helper()
-	cmd := exec.CommandContext(f.ctx(), f.bin.reshelf, append([]string{"--redis", f.redis.URL(), "--ledger", "file://" + f.ledger}, args...)...)
+	cmd := exec.CommandContext(f.ctx(), f.bin.reshelf, append([]string{"--redis", f.redis.URL(), "--ledger", f.ledger.String()}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		f.t.Fatal(err)

@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		if err := setCredentials(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		if programs, err = build(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -45,23 +49,24 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	files    = 2000
 	template = "{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}_{sha256:4}{ext}"
 )
 
 // TestKilledInEveryStep renames an archive while a worker is killed in each step and the command is killed while it
 // lists, then stops a worker past its claim, undoes everything, and lets the stopped worker wake.
 func TestKilledInEveryStep(t *testing.T) {
-	f := newFleet(t, programs)
-	n, err := draw(f.archive, files)
-	f.must(err)
-	before, err := sums(f.archive)
-	f.must(err)
+	everywhere(t, killedInEveryStep)
+}
+
+func killedInEveryStep(t *testing.T, at place) {
+	f := newFleetAt(t, programs, at)
+	before := f.draw(at.files)
+	n, identities := len(before), f.identities()
 	for _, id := range []string{"w1", "w2", "w3"} {
 		f.start(id)
 	}
 
-	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", "file://"+f.ledger, "rename", f.archive, template,
+	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "rename", f.archive.String(), template,
 		"--on-conflict", "number", "--yes")
 	f.wait(20*time.Second, "the batch", func() bool { command.alive(t); return f.newest() != "" })
 	id := f.newest()
@@ -78,16 +83,17 @@ func TestKilledInEveryStep(t *testing.T) {
 		t.Fatalf("batch is %v: %s", s, s.Reason)
 	}
 	f.checkRecords(id, n, before)
-	renamed, err := sums(f.archive)
-	f.must(err)
-	if got, want := contents(renamed), contents(before); !slices.Equal(got, want) {
-		t.Fatalf("%d contents after the rename, want the %d of before", len(got), len(want))
+	renamed := f.sums()
+	if diff := cmp.Diff(contents(before), contents(renamed)); diff != "" {
+		f.checkNames(id, before, renamed)
+		t.Fatalf("the contents before (-) and after the rename (+) differ:\n%s", tail(diff, 4000))
 	}
 	if len(renamed) != len(before) || maps.Equal(renamed, before) {
 		t.Fatalf("%d files after the rename, want %d under new names", len(renamed), len(before))
 	}
 	f.checkNames(id, before, renamed)
 	f.undo(id, before)
+	f.checkVersions(identities)
 	f.noExifToolLeft()
 }
 
@@ -98,8 +104,7 @@ func (f *fleet) undo(id batch.ID, before map[string]string) {
 	if code != 0 {
 		f.t.Fatalf("undo: exit %d\n%s", code, out)
 	}
-	after, err := sums(f.archive)
-	f.must(err)
+	after := f.sums()
 	if diff := cmp.Diff(before, after); diff != "" {
 		f.t.Errorf("after the undo (-before +after):\n%s", tail(diff, 4000))
 	}
@@ -207,14 +212,16 @@ func (f *fleet) children() []string {
 // TestStoppedWorkerWakesAfterTheUndo stops a worker while it renames. Others do its segment; the undo waits until the stopped
 // process can move nothing any more; then it wakes.
 func TestStoppedWorkerWakesAfterTheUndo(t *testing.T) {
-	f := newFleet(t, programs)
-	_, err := draw(f.archive, 300)
-	f.must(err)
-	before, err := sums(f.archive)
-	f.must(err)
+	everywhere(t, stoppedWorker)
+}
+
+func stoppedWorker(t *testing.T, at place) {
+	f := newFleetAt(t, programs, at)
+	before := f.draw(300)
+	identities := f.identities()
 	f.start("w1")
 	f.start("w2")
-	out, code := f.reshelf("rename", f.archive, template, "--on-conflict", "number")
+	out, code := f.reshelf("rename", f.archive.String(), template, "--on-conflict", "number")
 	if code != 3 {
 		t.Fatalf("rename: exit %d, want 3 (awaiting approval)\n%s", code, out)
 	}
@@ -228,7 +235,7 @@ func TestStoppedWorkerWakesAfterTheUndo(t *testing.T) {
 	if s := f.over(id, 2*time.Minute); s.State != batch.Complete {
 		t.Fatalf("batch is %v: %s", s, s.Reason)
 	}
-	undo := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", "file://"+f.ledger, "undo", string(id), "--yes")
+	undo := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "undo", string(id), "--yes")
 	f.wait(time.Minute, "the undo", func() bool { return f.newest() != id })
 	f.claimed(f.newest(), batch.StepPlan)
 	f.signal(victim, syscall.SIGCONT)
@@ -236,22 +243,24 @@ func TestStoppedWorkerWakesAfterTheUndo(t *testing.T) {
 	if undo.err != nil {
 		t.Fatalf("undo: %v\n%s", undo.err, undo.out)
 	}
-	after, err := sums(f.archive)
-	f.must(err)
+	after := f.sums()
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("after the undo (-before +after):\n%s", tail(diff, 4000))
 	}
+	f.checkVersions(identities)
 }
 
 // TestRedisLostAfterACancel empties Redis while a cancelled batch ends, and recovers from the ledger alone.
 func TestRedisLostAfterACancel(t *testing.T) {
-	f := newFleet(t, programs)
-	n, err := draw(f.archive, 600)
-	f.must(err)
-	before, err := sums(f.archive)
-	f.must(err)
+	everywhere(t, redisLost)
+}
+
+func redisLost(t *testing.T, at place) {
+	f := newFleetAt(t, programs, at)
+	before := f.draw(600)
+	n := len(before)
 	f.start("w1")
-	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", "file://"+f.ledger, "inspect", f.archive, "--digests", "sha256")
+	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "inspect", f.archive.String(), "--digests", "sha256")
 	f.wait(20*time.Second, "the batch", func() bool { return f.newest() != "" })
 	id := f.newest()
 	f.claimed(id, batch.StepInspect)
@@ -283,14 +292,17 @@ func TestRedisLostAfterACancel(t *testing.T) {
 
 // TestRedisOutage stops Redis for 45 s in the middle of an inspection: only that time is lost.
 func TestRedisOutage(t *testing.T) {
-	f := newFleet(t, programs)
-	n, err := draw(f.archive, 600)
-	f.must(err)
-	before, err := sums(f.archive)
-	f.must(err)
+	localAndS3(t, redisOutage)
+}
+
+func redisOutage(t *testing.T, at place) {
+	t.Parallel() // with itself: it waits most of the time
+	f := newFleetAt(t, programs, at)
+	before := f.draw(600)
+	n := len(before)
 	f.start("w1")
 	f.start("w2")
-	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", "file://"+f.ledger, "inspect", f.archive, "--digests", "sha256")
+	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "inspect", f.archive.String(), "--digests", "sha256")
 	f.wait(20*time.Second, "the batch", func() bool { return f.newest() != "" })
 	id := f.newest()
 	f.claimed(id, batch.StepInspect)
@@ -309,16 +321,19 @@ func TestRedisOutage(t *testing.T) {
 
 // TestTagsAreExifTools compares the tags of every record with ExifTool's own answer, character for character.
 func TestTagsAreExifTools(t *testing.T) {
-	f := newFleet(t, programs)
-	if corpus := os.Getenv("RESHELF_CORPUS"); corpus != "" {
-		f.must(os.CopyFS(f.archive, os.DirFS(corpus)))
-	} else if _, err := draw(f.archive, 60); err != nil {
-		t.Fatal(err)
+	localAndS3(t, tagsAreExifTools)
+}
+
+func tagsAreExifTools(t *testing.T, at place) {
+	f := newFleetAt(t, programs, at)
+	if corpus := os.Getenv("RESHELF_CORPUS"); corpus != "" && f.server == nil {
+		f.must(os.CopyFS(f.drawn, os.DirFS(corpus)))
+	} else {
+		f.draw(60)
 	}
-	want, err := sums(f.archive)
-	f.must(err)
+	want := f.sums()
 	f.start("w1")
-	if out, code := f.reshelf("inspect", f.archive, "--digests", "sha256", "--all"); code > 1 {
+	if out, code := f.reshelf("inspect", f.archive.String(), "--digests", "sha256", "--all"); code > 1 {
 		t.Fatalf("inspect: exit %d\n%s", code, out)
 	}
 	records := f.finals(f.newest())
@@ -341,7 +356,7 @@ func TestTagsAreExifTools(t *testing.T) {
 
 func (f *fleet) compareTags(r batch.Record) {
 	f.t.Helper()
-	cmd := exec.CommandContext(f.ctx(), "exiftool", "-config", "", "-j", "-G1", "-struct", "-api", "largefilesupport=1", filepath.Join(f.archive, string(r.Key)))
+	cmd := exec.CommandContext(f.ctx(), "exiftool", "-config", "", "-j", "-G1", "-struct", "-api", "LargeFileSupport=1", filepath.Join(f.drawn, string(r.Key)))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PERL_HASH_SEED=0", "PERL_PERTURB_KEYS=0"}
 	raw, err := cmd.Output()
 	if len(raw) == 0 {

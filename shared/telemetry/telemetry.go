@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -82,9 +83,11 @@ func Setup(ctx context.Context, o Options) (*Telemetry, func(context.Context) er
 	return t, shutdown, nil
 }
 
-// LogSDK sends the errors of the OpenTelemetry SDK to log, as warnings; otherwise it writes them to standard error,
-// between whatever else is shown there. The SDK has one handler for the whole process, so only a main calls this, once.
+// LogSDK sends the errors of the OpenTelemetry SDK to log, as warnings, and with them what it logs by itself, such as an
+// endpoint that is no URL; otherwise it writes them to standard error, between whatever else is shown there. The SDK has one
+// handler and one logger for the whole process, so only a main calls this, once.
 func LogSDK(log *slog.Logger) {
+	otel.SetLogger(logr.FromSlogHandler(log.Handler()))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry is not sent", "error", err) }))
 }
 

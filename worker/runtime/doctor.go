@@ -2,10 +2,15 @@ package runtime
 
 import (
 	"context"
+	_ "embed" // the sample
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +19,8 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/metadata"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
+	"github.com/reshelf/reshelf/worker/internal/exiftool"
 )
 
 // Finding is one line of the doctor's report.
@@ -24,11 +31,13 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"` // what to do, where State is not "ok"
 }
 
-// Doctor examines what a worker of this machine needs, and an archive if one is given. It changes nothing in the archive.
-func Doctor(ctx context.Context, program string, root archive.Root) []Finding {
-	out := []Finding{perl(), readSample(ctx, program), space("scratch", os.TempDir())}
+// Doctor examines what a worker of this machine needs, and an archive if one is given. It changes nothing in the archive; in
+// a bucket it tries out what the server does, on scratch objects that it removes again.
+func Doctor(ctx context.Context, stores *storeurl.Opener, program string, root archive.Root) []Finding {
+	out := append([]Finding{perl()}, examineExifTool(ctx, program)...)
+	out = append(out, space("scratch", os.TempDir()))
 	if !root.IsZero() {
-		out = append(out, examine(ctx, root)...)
+		out = append(out, examine(ctx, stores, root)...)
 	}
 	return out
 }
@@ -41,51 +50,92 @@ func perl() Finding {
 	return Finding{Name: "perl", State: "ok", Detail: path}
 }
 
-// readSample has ExifTool read a file whose tags are known: a program that answers, but wrongly, is found here.
-func readSample(ctx context.Context, program string) Finding {
-	f := Finding{Name: "ExifTool", State: "fail", Remedy: "install it: apt-get install libimage-exiftool-perl"}
-	version, err := sampleVersion(ctx, program)
-	if err != nil {
-		f.Detail = err.Error()
-		return f
+// examineExifTool has ExifTool read a file whose tags are known: a program that answers, but wrongly, is found here.
+func examineExifTool(ctx context.Context, program string) []Finding {
+	version, gaps, err := readSample(ctx, program)
+	if errors.Is(err, errTemporary) {
+		return []Finding{{"temporary files", "fail", err.Error(), "make the folder, or room in it, or name another one with TMPDIR"}}
 	}
-	return Finding{Name: "ExifTool", State: "ok", Detail: "version " + version + ", reads a known sample right"}
+	if err != nil {
+		return []Finding{{"ExifTool", "fail", err.Error(), "install it (Debian: apt-get install libimage-exiftool-perl; newer: exiftool.org, or the npm package exiftool-vendored.pl), or name another with --exiftool"}}
+	}
+	out := []Finding{{Name: "ExifTool", State: "ok", Detail: "version " + version + ", reads a known sample right"}}
+	if hangs := exiftool.KnownHangs(version); len(hangs) > 0 {
+		detail := fmt.Sprintf("version %s is known to hang on some files of these formats: %s. Such a file costs its time limit, twice, and fails", version, strings.Join(hangs, ", "))
+		out = append(out, Finding{"ExifTool's age", "warn", detail, "install a newer one (exiftool.org, or the npm package exiftool-vendored.pl) and name it with --exiftool"})
+	}
+	confinement := Finding{Name: "confinement", State: "ok", Detail: "ExifTool can read files, and nothing else"}
+	if len(gaps) > 0 {
+		confinement = Finding{"confinement", "warn", strings.Join(gaps, "; "), "use Linux 6.12 or newer with Landlock, and allow seccomp filters; until then inspect only files that you trust"}
+	}
+	return append(out, confinement)
 }
 
-// sample is an XMP packet (ISO 16684-1) with one exact value.
-const sample = `<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>` +
-	`<rdf:Description rdf:about='' xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Model='1.10'/></rdf:RDF></x:xmpmeta>`
+// sample is a photograph of 16 by 8 pixels with Exif, GPS and XMP.
+//
+//go:embed doctor.jpg
+var sample []byte
+
+// sampleTags are some tags of sample, spelled as ExifTool spells them. A version that cannot tell these cannot be trusted
+// with others: numbers must keep their digits, times their fractions and zones, places their hemispheres, text its letters.
+func sampleTags() map[string]string {
+	return map[string]string{
+		"File:FileType":                    "JPEG",
+		"File:ImageWidth":                  "16",
+		"IFD0:Model":                       "1.10",
+		"IFD0:Orientation":                 "Rotate 90 CW",
+		"ExifIFD:DateTimeOriginal":         "2024:02:29 23:59:59",
+		"Composite:SubSecDateTimeOriginal": "2024:02:29 23:59:59.007+05:30",
+		"Composite:GPSLatitude":            `33 deg 30' 0.00" S`,
+		"Composite:GPSLongitude":           `151 deg 15' 0.00" E`,
+		"XMP-dc:Title":                     "Größe <1>",
+	}
+}
 
 // sampleWithin bounds the wait for a program that may never answer.
 const sampleWithin = 20 * time.Second
 
-func sampleVersion(ctx context.Context, program string) (string, error) {
+// errTemporary: no file could be made in the folder for temporary files. It is no fault of ExifTool's.
+var errTemporary = errors.New("the folder for temporary files cannot be used")
+
+func readSample(ctx context.Context, program string) (version string, gaps []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleWithin)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "reshelf-doctor-")
 	if err != nil {
-		return "", err
+		return "", nil, fmt.Errorf("%w: %w", errTemporary, err)
 	}
 	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "sample.xmp"), []byte(sample), 0o600); err != nil {
-		return "", err
+	path := filepath.Join(dir, "sample.jpg")
+	if err := os.WriteFile(path, sample, 0o600); err != nil {
+		return "", nil, fmt.Errorf("%w: %w", errTemporary, err)
 	}
-	root, err := archive.FileRoot(dir)
+	file, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	for r, err := range Preview(ctx, program, root, []archive.Key{"sample.xmp"}, batch.LevelNormal, 0) {
-		if err != nil {
-			return "", err
-		}
-		return r.ExifTool, checkSample(r.Tags)
+	defer file.Close()
+	pool, remove, err := privatePool(program, []string{dir})
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: %w", errTemporary, err)
 	}
-	return "", fmt.Errorf("no answer: %w", ctx.Err())
+	defer func() { err = errors.Join(err, remove()) }()
+	r, err := pool.Read(ctx, batch.LevelNormal, file, "sample.jpg")
+	switch {
+	case err != nil:
+		return "", nil, err
+	case r.Fault != "":
+		return "", nil, fmt.Errorf("it cannot read a known sample: %s", r.FaultMessage)
+	}
+	return r.Version, pool.Status().Gaps, checkSample(r.Tags)
 }
 
 func checkSample(tags metadata.Tags) error {
-	if got, _ := tags.Text("XMP-tiff:Model"); got != "1.10" {
-		return fmt.Errorf("it reads the model of a known sample as %q, want \"1.10\"", got)
+	known := sampleTags()
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if got, _ := tags.Text(name); got != known[name] {
+			return fmt.Errorf("it reads %s of a known sample as %q, want %q", name, got, known[name])
+		}
 	}
 	return nil
 }
@@ -104,10 +154,14 @@ func space(what, dir string) Finding {
 	return f
 }
 
-func examine(ctx context.Context, root archive.Root) []Finding {
-	st, err := openArchive(ctx, root)
+func examine(ctx context.Context, stores *storeurl.Opener, root archive.Root) []Finding {
+	st, err := stores.Open(ctx, root, storeurl.Options{})
 	if err != nil {
-		return []Finding{{"archive", "fail", err.Error(), "check the path and whether it is mounted"}}
+		remedy := "check the path and whether it is mounted"
+		if root.Scheme() == archive.SchemeS3 {
+			remedy = "check the bucket, the endpoint and the credentials"
+		}
+		return []Finding{{"archive", "fail", err.Error(), remedy}}
 	}
 	defer st.Close()
 	out := []Finding{{Name: "archive", State: "ok", Detail: root.String()}}
@@ -119,10 +173,30 @@ func examine(ctx context.Context, root archive.Root) []Finding {
 		}
 		break
 	}
+	if root.Scheme() == archive.SchemeS3 {
+		return append(out, examineBucket(ctx, stores, root)...)
+	}
 	p := st.Properties()
 	rename := Finding{Name: "renames", State: "ok", Detail: "safe, by " + p.RenameMethod}
 	if !p.GuardedRename {
 		rename = Finding{"renames", "warn", "not safe while others write, by " + p.RenameMethod, p.Remedy}
 	}
 	return append(out, rename)
+}
+
+// examineBucket finds out what the server of a bucket does.
+func examineBucket(ctx context.Context, stores *storeurl.Opener, root archive.Root) []Finding {
+	traits, err := stores.Examine(ctx, root, nil)
+	if err != nil {
+		return []Finding{{"renames", "warn", err.Error(), "to rename, these credentials must be able to write and delete objects; to inspect, reading is enough"}}
+	}
+	var out []Finding
+	for _, t := range traits {
+		f := Finding{Name: t.Name, State: "ok", Detail: t.Detail}
+		if !t.OK {
+			f.State, f.Remedy = "warn", t.Remedy
+		}
+		out = append(out, f)
+	}
+	return out
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/reshelf/reshelf/shared/batch"
-	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
 	"github.com/reshelf/reshelf/worker/internal/dispatch"
 	"github.com/reshelf/reshelf/worker/internal/exiftool"
 	"github.com/reshelf/reshelf/worker/internal/exiftool/keeper"
@@ -66,6 +66,7 @@ type isolateRequest struct {
 	Object   batch.Listed `json:"object"`
 	ExifTool string       `json:"exiftool"`
 	Scratch  string       `json:"scratch"`
+	Stores   string       `json:"stores,omitempty"` // the path of the stores file
 }
 
 func isolate(ctx context.Context, in io.Reader, out io.Writer) (err error) {
@@ -73,17 +74,19 @@ func isolate(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	if err := json.NewDecoder(in).Decode(&req); err != nil {
 		return fmt.Errorf("isolated request: %w", err)
 	}
-	st, err := openArchive(ctx, req.Batch.Archive)
+	stores := storeurl.New(req.Stores)
+	defer stores.Close()
+	st, err := stores.Open(ctx, req.Batch.Archive, storeurl.Options{})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	pool, err := exiftool.NewPool(exiftool.Options{Processes: 1, Binary: req.ExifTool, Scratch: req.Scratch})
+	pool, err := exiftool.NewPool(exiftool.Options{Processes: 1, Binary: req.ExifTool, Scratch: req.Scratch, Read: folders(req.Batch.Archive)})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close(ctx)) }()
-	r, err := inspecting.New(pool, inspecting.Options{}).Inspect(ctx, st, req.Batch, req.Object, func(int64) {})
+	r, err := inspecting.New(pool, inspecting.Options{Scratch: pool.Spool()}).Inspect(ctx, st, req.Batch, req.Object, func(int64) {})
 	if err != nil {
 		return err
 	}
@@ -92,27 +95,28 @@ func isolate(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 
 // suspect inspects an object that was in hand when a worker died: alone, in a process of its own, so that it can kill
 // nothing else. It fails only after it has killed that process as often as allowed.
-func (s steps) suspect(ctx context.Context, j dispatch.Job, w *ledger.PartWriter, o batch.Listed, index int) error {
+func (s steps) suspect(ctx context.Context, j dispatch.Job, o batch.Listed, index int) (batch.Record, error) {
 	x := j.Execution
 	for kills := x.Claim.Suspects[index]; kills < maxKills; kills++ {
 		if x.Lost() || x.Cancelled() {
 			break
 		}
-		x.Working(index, true)
+		x.Begin(index, true)
 		r, err := s.alone(ctx, j.Batch, o)
+		x.Finish(index)
 		if err == nil {
 			x.Advance(1, r.Size)
-			return w.Add(r)
+			return r, nil
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return batch.Record{}, ctx.Err()
 		}
 		if !errors.Is(err, errNoRecord) {
-			return err
+			return batch.Record{}, err
 		}
 		s.log.WarnContext(ctx, "object killed the process that inspected it alone", "batch", j.Batch.ID, "key", o.Key.Text(), "times", kills+1, "error", err)
 	}
-	return s.one(ctx, j, w, o, index, killed)
+	return s.one(ctx, j, o, index, killed)
 }
 
 // killed is the record of an object that kills.
@@ -134,7 +138,7 @@ func (s steps) alone(ctx context.Context, b batch.Batch, o batch.Listed) (batch.
 		return r, err
 	}
 	defer os.RemoveAll(scratch)
-	req, err := json.Marshal(isolateRequest{Batch: b, Object: o, ExifTool: s.exiftool, Scratch: scratch})
+	req, err := json.Marshal(isolateRequest{Batch: b, Object: o, ExifTool: s.exiftool, Scratch: scratch, Stores: s.stores.Settings()})
 	if err != nil {
 		return r, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/worker/internal/exiftool"
 )
 
 // rates turns counts that only grow into averages over the last seconds. It is used by one goroutine.
@@ -31,10 +32,10 @@ func (r *rates) see(objects, bytes int64) (float64, float64) {
 	return r.perSecond[0], r.perSecond[1]
 }
 
-// exiftool describes the ExifTool processes, and the memory of all processes of this worker.
-func (w *Worker) exiftool() (processes []ledger.ExifToolProcess, memory int64) {
+// describe describes ExifTool's processes, and the memory of all processes of this worker.
+func describe(s exiftool.Status) (processes []ledger.ExifToolProcess, memory int64) {
 	memory = resident(os.Getpid())
-	for _, p := range w.pool.Status().Processes {
+	for _, p := range s.Processes {
 		processes = append(processes, ledger.ExifToolProcess{PID: p.ExifTool, Level: p.Level, Version: p.Version, Restarts: p.Restarts})
 		memory += resident(p.Keeper) + resident(p.ExifTool)
 	}

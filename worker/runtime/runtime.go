@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	goruntime "runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,10 @@ type Options struct {
 	Pools []string
 	// Roots are the archives that it may touch, with all below them. Required: nothing outside of them is touched.
 	Roots []archive.Root
+	// Buckets: beside Roots, it may touch every bucket that its credentials reach: one person's worker on this machine.
+	Buckets bool
+	// Stores opens archives, and is the caller's; default one without a stores file.
+	Stores *storeurl.Opener
 	// Slots are how many segments it works on at once; default the number of CPUs.
 	Slots int
 	// Poll is how long an idle worker waits before it asks Redis again; default 250 ms.
@@ -51,8 +57,13 @@ type Options struct {
 	ExifTool string
 	// Scratch is an existing folder for temporary files; default the system's.
 	Scratch string
+	// ScratchBytes bounds the contents of remote objects that are kept there at any time; default 1 GiB.
+	ScratchBytes int64
 	// Grace is how long segments in hand may run on when the worker stops, before they are given back; default none.
 	Grace time.Duration
+	// LedgerFull, if set, is told each time that a batch cannot go on, and the ledger has no room even for the event that
+	// would pause it; it is tried again meanwhile. It may be called by several goroutines and must not block.
+	LedgerFull func(error)
 	// Version of the program, for the registry.
 	Version string
 	// Health, if set, is shown in the registry: each check by name with its error, "" if well.
@@ -95,13 +106,13 @@ func New(o Options) (*Worker, error) {
 	w.flow = flow.New(o.Ledger, live, carrier{queue.NewProducer(o.Redis, o.Prefix), queues}, o.Log)
 	w.claims = flow.NewClaims(live, o.ID, o.Log)
 	w.reconciler = flow.NewReconciler(w.flow, o.ID, o.Log, sweep(queues, o.Log))
-	w.pool, err = exiftool.NewPool(exiftool.Options{Processes: o.Slots, Binary: o.ExifTool, Scratch: o.Scratch, Log: o.Log})
+	w.pool, err = exiftool.NewPool(exiftool.Options{Processes: o.Slots, Binary: o.ExifTool, Scratch: o.Scratch, Read: folders(o.Roots...), Meter: o.Meter, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
 	d := dispatch.New(dispatch.Options{
-		Flow: w.flow, Claims: w.claims, Open: openArchive, Reaches: w.reaches, Log: o.Log,
-		Steps: steps{flow: w.flow, inspector: inspecting.New(w.pool, inspecting.Options{}), self: w.self, exiftool: o.ExifTool, slots: o.Slots, log: o.Log}.all(),
+		Flow: w.flow, Claims: w.claims, Open: w.openArchive, Reaches: w.reaches, LedgerFull: o.LedgerFull, Log: o.Log,
+		Steps: steps{flow: w.flow, inspector: inspecting.New(w.pool, inspecting.Options{Scratch: w.pool.Spool(), ScratchBytes: o.ScratchBytes}), self: w.self, exiftool: o.ExifTool, stores: o.Stores, slots: o.Slots, log: o.Log}.all(),
 	})
 	w.consumer, err = queue.NewConsumer(o.Redis, queue.ConsumerOptions{
 		Prefix: o.Prefix, Pools: o.Pools, Slots: o.Slots, Strict: o.Strict, Poll: o.Poll, Grace: o.Grace, Log: o.Log, Tracer: o.Tracer, Meter: o.Meter,
@@ -128,6 +139,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Prefix == "" {
 		o.Prefix = "reshelf"
 	}
+	if o.Stores == nil {
+		o.Stores = storeurl.New("")
+	}
 	if len(o.Pools) == 0 {
 		o.Pools = []string{"default"}
 	}
@@ -138,6 +152,17 @@ func (o Options) withDefaults() (Options, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
+}
+
+// folders are those of roots on disks: what ExifTool may read.
+func folders(roots ...archive.Root) []string {
+	dirs := []string{}
+	for _, r := range roots {
+		if r.Scheme() == archive.SchemeFile {
+			dirs = append(dirs, r.Path())
+		}
+	}
+	return dirs
 }
 
 // carrier is the flow's queue.
@@ -169,12 +194,13 @@ func sweep(queues *queue.Queues, log *slog.Logger) func(context.Context) error {
 	}
 }
 
-func openArchive(ctx context.Context, root archive.Root) (store.Store, error) {
-	return storeurl.Open(ctx, root, storeurl.Options{})
+// openArchive opens an archive for a step. What is found out about its server is kept in the ledger.
+func (w *Worker) openArchive(ctx context.Context, root archive.Root, renames bool) (store.Store, error) {
+	return w.options.Stores.Open(ctx, root, storeurl.Options{Renames: renames, Kept: w.options.Ledger.Store()})
 }
 
 func (w *Worker) reaches(root archive.Root) bool {
-	return ledger.Worker{Roots: w.options.Roots}.Reaches(root)
+	return ledger.Worker{Roots: w.options.Roots, Buckets: w.options.Buckets}.Reaches(root)
 }
 
 // Flow is the worker's flow.
@@ -185,16 +211,9 @@ func (w *Worker) ID() string { return w.options.ID }
 
 // Checks are the worker's parts that can be unwell, for its health.
 func (w *Worker) Checks() []telemetry.Check {
-	ledgerWorks := func(ctx context.Context) error {
-		_, err := w.options.Ledger.Store().Stat(ctx, "batches/none")
-		if errors.Is(err, store.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
 	return []telemetry.Check{
 		{Name: "redis", Probe: func(ctx context.Context) error { return w.options.Redis.Ping(ctx).Err() }},
-		{Name: "ledger", Probe: ledgerWorks},
+		{Name: "ledger", Probe: w.options.Ledger.Probe},
 		{Name: "exiftool", Probe: w.pool.Check},
 	}
 }
@@ -233,15 +252,20 @@ func (w *Worker) stopRegistry(ctx context.Context) error {
 func (w *Worker) register(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	var health map[string]string
+	health := map[string]string{}
 	if w.options.Health != nil {
-		health = w.options.Health()
+		maps.Copy(health, w.options.Health())
+	}
+	maps.Copy(health, w.options.Stores.Slowed())
+	pool := w.pool.Status()
+	if len(pool.Gaps) > 0 {
+		health["confinement"] = strings.Join(pool.Gaps, "; ")
 	}
 	objects, bytes := w.rates.see(w.claims.Done())
-	processes, memory := w.exiftool()
+	processes, memory := describe(pool)
 	return w.flow.Live().Register(ctx, ledger.Worker{
-		ObjectsPerSecond: objects, BytesPerSecond: bytes, ExifTool: processes, Memory: memory,
-		ID: w.options.ID, Process: w.self, Pools: w.options.Pools, Roots: w.options.Roots, Slots: w.options.Slots,
+		ObjectsPerSecond: objects, BytesPerSecond: bytes, ExifToolVersion: pool.Version, ExifTool: processes, Memory: memory,
+		ID: w.options.ID, Process: w.self, Pools: w.options.Pools, Roots: w.options.Roots, Buckets: w.options.Buckets, Slots: w.options.Slots,
 		Busy: w.claims.Busy(), Version: w.options.Version, Started: w.started, Health: health,
 	})
 }

@@ -1,17 +1,26 @@
 package runtime_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -20,7 +29,10 @@ import (
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/queue/redistest"
 	"github.com/reshelf/reshelf/shared/service"
+	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
+	"github.com/reshelf/reshelf/shared/telemetry"
 	"github.com/reshelf/reshelf/worker/runtime"
 )
 
@@ -117,7 +129,7 @@ func (f *fleet) died(alone bool, hand ...int) {
 	_, err = live.Beat(f.ctx(), id, []ledger.Sign{{Claim: c, InHand: hand, Alone: alone}})
 	f.must(err)
 	f.wait("the judgement", func() bool {
-		seen, err := live.Now(f.ctx())
+		seen, _, err := live.Steady(f.ctx(), time.Minute)
 		f.must(err)
 		found, err := live.Reconcile(f.ctx(), id, ledger.Limits{Seen: seen, Silence: time.Minute})
 		f.must(err)
@@ -179,7 +191,7 @@ func (f *fleet) wantDone(keys ...archive.Key) {
 	records := f.records()
 	for _, key := range keys {
 		r := records[key]
-		if model, _ := r.Tags.Text("XMP-tiff:Model"); r.Outcome != batch.Done || model != "Kodak" {
+		if model, _ := r.Tags.Text("XMP-tiff:Model"); r.Outcome != batch.Done || model != "Kodak" || r.ExifTool == "" {
 			f.t.Errorf("record of %s = %+v, want it done with its tags", key, r)
 		}
 	}
@@ -192,37 +204,105 @@ func standIn(t *testing.T, script string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "exiftool")
+	dir := t.TempDir()
+	if home := filepath.Dir(real); !strings.HasPrefix(home, "/usr/") {
+		// What is confined may only run what belongs to the stand-in.
+		if err := os.CopyFS(filepath.Join(dir, "real"), os.DirFS(home)); err != nil {
+			t.Fatal(err)
+		}
+		real = filepath.Join(dir, "real", "exiftool")
+	}
+	path := filepath.Join(dir, "exiftool")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\nexec "+real+" \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-// inIsolation is shell that runs what follows only where the keeper's parent inspects an object alone. It counts itself,
-// by folders, since ExifTool may write no files.
-const inIsolation = `
-parent=$(cut -d ' ' -f 4 /proc/$PPID/stat)
-if grep -q reshelf-isolate /proc/$parent/cmdline; then
-  mkdir "$0.times.$$"
-`
+// slowStart is a line of shell that leaves time to find an ExifTool that is starting: it is confined, so that it could tell
+// nobody itself.
+const slowStart = "sleep 1"
 
-func times(t *testing.T, program string) int {
+// onIsolation calls do, until the end of the test, once for each process that inspects an object alone and has its keeper, and
+// returns how many there were.
+func onIsolation(t *testing.T, do func(pid int)) (times func() int) {
 	t.Helper()
-	found, err := filepath.Glob(program + ".times.*")
-	if err != nil {
-		t.Fatal(err)
+	var count atomic.Int64
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		seen := map[int]bool{}
+		for {
+			for _, pid := range isolated() {
+				if !seen[pid] {
+					seen[pid] = true
+					count.Add(1)
+					do(pid)
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	t.Cleanup(func() { close(done); <-ended })
+	return func() int { return int(count.Load()) }
+}
+
+// isolated are the processes that inspect an object alone for this one and have their keeper.
+func isolated() (pids []int) {
+	keepers, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range keepers {
+		command, _ := os.ReadFile(name)
+		if !strings.Contains(string(command), "reshelf-keeper") {
+			continue
+		}
+		parent := parentOf(filepath.Base(filepath.Dir(name)))
+		command, _ = os.ReadFile("/proc/" + parent + "/cmdline")
+		if strings.HasPrefix(string(command), "reshelf-isolate") && parentOf(parent) == strconv.Itoa(os.Getpid()) {
+			pid, _ := strconv.Atoi(parent)
+			pids = append(pids, pid)
+		}
 	}
-	return len(found)
+	return pids
+}
+
+// parentOf is from proc_pid_stat(5); "" for a process that is gone.
+func parentOf(pid string) string {
+	text, _ := os.ReadFile("/proc/" + pid + "/stat")
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 2 {
+		return ""
+	}
+	return fields[1]
+}
+
+// The registry names the version of ExifTool, and goes on to where no ExifTool runs any more.
+func TestTheRegistryNamesExifTool(t *testing.T) {
+	f := newFleet(t)
+	f.work("", func(s batch.Status) bool {
+		workers, err := f.flow.Live().Workers(f.ctx())
+		f.must(err)
+		return s.State.Over() && len(workers) == 1 && workers[0].ExifToolVersion != ""
+	})
+	version := ""
+	for _, r := range f.records() {
+		version = r.ExifTool
+	}
+	if version == "" {
+		t.Error("no record names the version of ExifTool")
+	}
 }
 
 func TestASuspectIsInspectedAlone(t *testing.T) {
 	f := newFleet(t)
 	f.died(false, 1)
-	program := standIn(t, inIsolation+"fi")
-	f.work(program, over)
+	times := onIsolation(t, func(int) {})
+	f.work(standIn(t, slowStart), over)
 	f.wantDone("a.xmp", "b.xmp", "c.xmp")
-	if n := times(t, program); n != 1 {
+	if n := times(); n != 1 {
 		t.Errorf("%d ExifTools in isolation, want 1", n)
 	}
 }
@@ -236,13 +316,13 @@ func TestAnObjectThatKillsFailsAndTheRestIsDone(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFleet(t)
 			f.died(tc.alone, 1)
-			program := standIn(t, inIsolation+"kill -9 $parent\nsleep 1000\nfi")
-			f.work(program, over)
+			times := onIsolation(t, func(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) })
+			f.work(standIn(t, slowStart), over)
 			f.wantDone("a.xmp", "c.xmp")
 			if r := f.records()["b.xmp"]; r.Outcome != batch.Failed || r.Reason != batch.ReasonKilled {
 				t.Errorf("record of b.xmp = %+v, want it failed, %s", r, batch.ReasonKilled)
 			}
-			if n := times(t, program); n != tc.kills {
+			if n := times(); n != tc.kills {
 				t.Errorf("killed %d times, want %d", n, tc.kills)
 			}
 		})
@@ -253,14 +333,15 @@ func TestAnObjectThatKillsFailsAndTheRestIsDone(t *testing.T) {
 func TestAnArchiveThatGoesAwayBlamesNobody(t *testing.T) {
 	f := newFleet(t)
 	f.died(false, 0, 1, 2) // the first moves the archive away while it is inspected, so the second cannot open it
-	program := standIn(t, inIsolation+"mv '"+f.dir+"' '"+f.dir+".away'\nfi")
-	f.work(program, func(s batch.Status) bool { return s.Paused || s.State.Over() })
+	move := sync.OnceFunc(func() { _ = os.Rename(f.dir, f.dir+".away") })
+	times := onIsolation(t, func(int) { move() })
+	f.work(standIn(t, slowStart), func(s batch.Status) bool { return s.Paused || s.State.Over() })
 	s, err := f.ledger.Status(f.ctx(), f.batch)
 	f.must(err)
 	if !s.Paused {
 		t.Fatalf("batch is %s with %+v, want it paused", s, f.records())
 	}
-	if n := times(t, program); n != 1 {
+	if n := times(); n != 1 {
 		t.Errorf("%d ExifTools in isolation, want 1", n)
 	}
 	f.must(os.Rename(f.dir+".away", f.dir))
@@ -285,10 +366,43 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// crowded is a ledger's store that may be full.
+type crowded struct {
+	store.Store
+	full bool
+}
+
+func (c *crowded) Create(ctx context.Context, key archive.Key, body io.Reader) error {
+	if c.full {
+		return fmt.Errorf("create %s: %w", key.Text(), store.ErrNoSpace)
+	}
+	return c.Store.Create(ctx, key, body)
+}
+
+func TestAFullLedgerIsUnwell(t *testing.T) {
+	f := newFleet(t)
+	disk := &crowded{Store: f.ledger.Store()}
+	w, err := runtime.New(runtime.Options{
+		Redis: f.redis.Client(), Ledger: ledger.New(disk), Roots: []archive.Root{f.batch.Archive}, Slots: 1, Scratch: t.TempDir(), Log: f.log,
+	})
+	f.must(err)
+	checks := w.Checks()
+	i := slices.IndexFunc(checks, func(c telemetry.Check) bool { return c.Name == "ledger" })
+	for _, full := range []bool{false, true, false} {
+		disk.full = full
+		if err := checks[i].Probe(f.ctx()); errors.Is(err, store.ErrNoSpace) != full || !full && err != nil {
+			t.Errorf("full %v: the check says %v", full, err)
+		}
+	}
+	for e, err := range disk.List(f.ctx(), store.ListOptions{Prefix: "probe"}) {
+		t.Errorf("the check left %s, %v", e.Key.Text(), err)
+	}
+}
+
 func preview(t *testing.T, program, dir string, keys ...archive.Key) ([]batch.Record, error) {
 	t.Helper()
 	var out []batch.Record
-	for r, err := range runtime.Preview(t.Context(), program, root(t, dir), keys, batch.LevelNormal, digest.DefaultSet()) {
+	for r, err := range runtime.Preview(t.Context(), storeurl.New(""), program, root(t, dir), keys, batch.LevelNormal, digest.DefaultSet()) {
 		if err != nil {
 			return out, err
 		}
@@ -315,7 +429,7 @@ func TestPreview(t *testing.T) {
 		}
 	})
 	t.Run("stops when told", func(t *testing.T) {
-		for range runtime.Preview(t.Context(), "", root(t, dir), []archive.Key{"a.xmp", "a.xmp"}, batch.LevelNormal, 0) {
+		for range runtime.Preview(t.Context(), storeurl.New(""), "", root(t, dir), []archive.Key{"a.xmp", "a.xmp"}, batch.LevelNormal, 0) {
 			break
 		}
 	})
@@ -333,12 +447,21 @@ func TestPreview(t *testing.T) {
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		for r, err := range runtime.Preview(ctx, "", root(t, dir), []archive.Key{"a.xmp"}, batch.LevelNormal, 0) {
+		for r, err := range runtime.Preview(ctx, storeurl.New(""), "", root(t, dir), []archive.Key{"a.xmp"}, batch.LevelNormal, 0) {
 			if !errors.Is(err, context.Canceled) && r.Outcome != batch.Failed {
 				t.Errorf("preview = %+v, %v; want context.Canceled", r, err)
 			}
 		}
 	})
+}
+
+// confined is the state that the doctor should find on this kernel: see landlock_create_ruleset(2).
+func confined() string {
+	const askVersion = 1
+	if version, _, err := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, askVersion); err != 0 || version < 6 {
+		return "warn"
+	}
+	return "ok"
 }
 
 func TestDoctor(t *testing.T) {
@@ -364,6 +487,7 @@ func TestDoctor(t *testing.T) {
 		{"all is well", "", dir, "ExifTool", "ok"},
 		{"archive is there", "", dir, "archive", "ok"},
 		{"renames are safe", "", dir, "renames", "ok"},
+		{"ExifTool is confined", "", "", "confinement", confined()},
 		{"ExifTool is missing", filepath.Join(dir, "none"), "", "ExifTool", "fail"},
 		{"ExifTool reads wrongly", strings.TrimSpace(wrong), "", "ExifTool", "fail"},
 		{"archive is missing", "", filepath.Join(dir, "none"), "archive", "fail"},
@@ -373,12 +497,19 @@ func TestDoctor(t *testing.T) {
 			if tc.dir != "" {
 				r = root(t, tc.dir)
 			}
-			found := runtime.Doctor(t.Context(), tc.program, r)
+			found := runtime.Doctor(t.Context(), storeurl.New(""), tc.program, r)
 			if got := states(found)[tc.check]; got != tc.want {
 				t.Errorf("%s = %q, want %q: %+v", tc.check, got, tc.want, found)
 			}
 		})
 	}
+	t.Run("no folder for temporary files", func(t *testing.T) {
+		t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+		found := runtime.Doctor(t.Context(), storeurl.New(""), "", archive.Root{})
+		if got := states(found); got["temporary files"] != "fail" || got["ExifTool"] != "" {
+			t.Errorf("got %+v, want no word against ExifTool", found)
+		}
+	})
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("the doctor left %v in the archive, %v", left, err)
 	}

@@ -6,11 +6,14 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/flow"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/listing"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
 	"github.com/reshelf/reshelf/worker/internal/dispatch"
 	"github.com/reshelf/reshelf/worker/internal/finishing"
 	"github.com/reshelf/reshelf/worker/internal/inspecting"
@@ -24,6 +27,7 @@ type steps struct {
 	inspector *inspecting.Inspector
 	self      ledger.Process
 	exiftool  string
+	stores    *storeurl.Opener
 	slots     int
 	log       *slog.Logger
 }
@@ -54,7 +58,8 @@ func (s steps) list(ctx context.Context, j dispatch.Job, _ *ledger.PartWriter) e
 	return s.flow.Sealed(ctx, j.Batch, total)
 }
 
-// inspect does the objects that never hurt anybody first, then the suspects, each alone in a process of its own.
+// inspect does the objects that never hurt anybody first, several at once where the archive asks for it, then the
+// suspects, each alone in a process of its own.
 func (s steps) inspect(ctx context.Context, j dispatch.Job, w *ledger.PartWriter) error {
 	seg, err := s.flow.Ledger().Segment(ctx, j.Ref())
 	if err != nil {
@@ -67,49 +72,91 @@ func (s steps) inspect(ctx context.Context, j dispatch.Job, w *ledger.PartWriter
 			return err
 		}
 	}
-	var suspects []int
+	var others, suspects []int
 	for i, o := range seg.Objects {
-		if r, ok := finished[o.Key]; ok {
-			x.Advance(1, 0)
-			if err := w.Add(r); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, ok := x.Claim.Suspects[i]; ok && o.Problem == "" {
+		_, done := finished[o.Key]
+		_, suspect := x.Claim.Suspects[i]
+		if suspect && !done && o.Problem == "" {
 			suspects = append(suspects, i)
-			continue
+		} else {
+			others = append(others, i)
 		}
-		if err := s.one(ctx, j, w, seg.Objects[i], i, s.inspector.Inspect); err != nil {
-			return err
+	}
+	err = s.abreast(ctx, j, w, others, func(ctx context.Context, i int) (batch.Record, error) {
+		if r, ok := finished[seg.Objects[i].Key]; ok {
+			x.Advance(1, 0)
+			return r, nil
 		}
+		return s.one(ctx, j, seg.Objects[i], i, s.inspector.Inspect)
+	})
+	if err != nil {
+		return err
 	}
 	for _, i := range suspects {
-		if err := s.suspect(ctx, j, w, seg.Objects[i], i); err != nil {
+		r, err := s.suspect(ctx, j, seg.Objects[i], i)
+		if err == nil {
+			err = w.Add(r)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	x.Working(-1, false)
 	return nil
+}
+
+// abreast makes records of objects, as many at once as the archive asks for, and adds them to w in the given order. The
+// first error cancels the others; when it is returned they have ended, and w has the records that were made by then.
+func (s steps) abreast(ctx context.Context, j dispatch.Job, w *ledger.PartWriter, objects []int,
+	record func(ctx context.Context, index int) (batch.Record, error),
+) error {
+	width := max(1, j.Archive.Properties().Parallel)
+	if j.Batch.Level != batch.LevelNone {
+		width = max(2, width) // while ExifTool reads one, the next is made ready and the last recorded
+	}
+	width = min(width, ledger.MaxInHand)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(width)
+	line := newLineup(w, lead*width)
+	var stopped error
+	for place, index := range objects {
+		if stopped = line.enter(ctx); stopped != nil {
+			break
+		}
+		group.Go(func() error {
+			r, err := record(ctx, index)
+			if err != nil {
+				return err
+			}
+			return line.put(place, r)
+		})
+	}
+	err := group.Wait() // the first error; stopped may be what followed from it
+	if err == nil {
+		err = stopped
+	}
+	return errors.Join(err, line.rest())
 }
 
 type inspectFunc = inspecting.Func
 
-func (s steps) one(ctx context.Context, j dispatch.Job, w *ledger.PartWriter, o batch.Listed, index int, inspect inspectFunc) error {
+func (s steps) one(ctx context.Context, j dispatch.Job, o batch.Listed, index int, inspect inspectFunc) (batch.Record, error) {
 	x := j.Execution
 	switch {
 	case x.Lost():
-		return flow.ErrLost
+		return batch.Record{}, flow.ErrLost
+	case ctx.Err() != nil:
+		return batch.Record{}, context.Cause(ctx)
 	case x.Cancelled() && o.Problem == "":
-		return w.Add(batch.Record{Object: o.Object, Outcome: batch.Skipped, Reason: batch.ReasonCancelled})
+		return batch.Record{Object: o.Object, Outcome: batch.Skipped, Reason: batch.ReasonCancelled}, nil
 	}
-	x.Working(index, false)
+	x.Begin(index, false)
+	defer x.Finish(index)
 	r, err := inspect(ctx, j.Archive, j.Batch, o, func(n int64) { x.Advance(0, n) })
 	if err != nil {
-		return err
+		return batch.Record{}, err
 	}
 	x.Advance(1, 0)
-	return w.Add(r)
+	return r, nil
 }
 
 func (s steps) plan(ctx context.Context, j dispatch.Job, _ *ledger.PartWriter) error {
@@ -138,7 +185,7 @@ func (s steps) rename(ctx context.Context, j dispatch.Job, w *ledger.PartWriter)
 	if err != nil {
 		return err
 	}
-	exec := ledger.Execution{Ref: j.Ref(), Epoch: j.Execution.Claim.Epoch, Process: s.self}
+	exec := ledger.Execution{Ref: j.Ref(), Epoch: j.Execution.Claim.Epoch, Process: s.self, Again: j.Execution.Claim.Attempt > 1}
 	return renaming.Rename(ctx, j.Execution, s.flow.Ledger(), j.Archive, j.Batch, p, j.Ref().Segment, exec, w)
 }
 

@@ -165,7 +165,7 @@ func setWorkers(o *Overview, all []ledger.Worker) {
 		}
 		shown := Worker{
 			ID: text(w.ID), Host: text(w.Process.Host), PID: w.Process.PID, Pools: []string{}, Slots: w.Slots, Busy: w.Busy,
-			Version: text(w.Version), Started: w.Started, Silent: w.Silent.Seconds(), Checks: []Check{},
+			Version: text(w.Version), ExifTool: text(w.ExifToolVersion), Started: w.Started, Silent: w.Silent.Seconds(), Checks: []Check{},
 		}
 		for _, p := range w.Pools[:min(len(w.Pools), maxPools)] {
 			shown.Pools = append(shown.Pools, text(p))

@@ -129,6 +129,8 @@ type Worker struct {
 	Busy    int       `json:"busy"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	// ExifTool is its version, "" until one has started.
+	ExifTool string `json:"exiftool,omitempty"`
 	// Silent is the time since its last sign of life, in seconds.
 	Silent float64 `json:"silent"`
 	// Checks by name.

@@ -78,10 +78,10 @@ func (a *app) carryExisting(cmd *cobra.Command, text, verb string, o carrying, c
 		return err
 	}
 	if err := d.flow.Recover(ctx, b.ID); err != nil {
-		return err
+		return a.noSpace(d, b, err)
 	}
 	if err := a.wake(ctx, d, b); err != nil {
-		return err
+		return a.noSpace(d, b, err)
 	}
 	a.tell("batch %s", b.ID)
 	return a.carry(ctx, d, b, o)
@@ -98,6 +98,7 @@ func (a *app) find(cmd *cobra.Command, text string, check func(context.Context, 
 	if err != nil {
 		return b, err
 	}
+	about(cmd.Context(), b)
 	return b, check(cmd.Context(), d, b)
 }
 

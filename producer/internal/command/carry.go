@@ -34,7 +34,16 @@ func (a *app) carry(ctx context.Context, d *desk, b batch.Batch, o carrying) err
 	if ctx.Err() != nil {
 		return a.interrupted(d, b)
 	}
-	return err
+	return a.noSpace(d, b, err)
+}
+
+// noSpace says where there is no space, and how to go on; any other error it returns as it is.
+func (a *app) noSpace(d *desk, b batch.Batch, err error) error {
+	if !errors.Is(err, store.ErrNoSpace) {
+		return err
+	}
+	return stop(ExitNotRun, "the ledger %s is full (%v); nothing is lost: free space there, then go on with: %s",
+		shownRoot(d.root), err, a.commandLine("resume", string(b.ID)))
 }
 
 func (a *app) carryOn(ctx context.Context, d *desk, b batch.Batch, o carrying) error {

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 
 	"github.com/reshelf/reshelf/producer/internal/progress"
@@ -52,7 +54,8 @@ type Environment struct {
 	// DefaultLedger is the directory of this machine's ledger.
 	DefaultLedger func() (string, error)
 	// OpenStore opens a ledger or an archive to look at it: store.ErrUnavailable if it is missing.
-	OpenStore func(ctx context.Context, root archive.Root) (store.Store, error)
+	// settings is the path of the stores file here and below, "" for none.
+	OpenStore func(ctx context.Context, settings string, root archive.Root) (store.Store, error)
 	// StartMachine takes a ledger on this machine and starts all parts in this process. ErrInUse.
 	StartMachine func(ctx context.Context, o MachineOptions) (Installation, error)
 	// JoinMachine opens a ledger on this machine for decisions, while another process works on it.
@@ -62,20 +65,29 @@ type Environment struct {
 	// OpenFleet connects to a fleet.
 	OpenFleet func(ctx context.Context, o FleetOptions) (Installation, error)
 	// Preview inspects some objects of an archive at once, without a batch. Program is ExifTool's, "" for the one in PATH.
-	Preview func(ctx context.Context, program string, root archive.Root, keys []archive.Key, level batch.Level, digests digest.Set) iter.Seq2[batch.Record, error]
+	Preview func(ctx context.Context, settings, program string, root archive.Root, keys []archive.Key, level batch.Level, digests digest.Set) iter.Seq2[batch.Record, error]
+	// CheckUndo says what an undo would do.
+	CheckUndo CheckUndoFunc
 	// Doctor checks ExifTool, and whether an archive (the zero Root: none) can be read and renamed safely.
-	Doctor func(ctx context.Context, program string, root archive.Root) []Finding
+	Doctor func(ctx context.Context, settings, program string, root archive.Root) []Finding
+	// Telemetry starts what the command is traced and measured with. The function that it returns sends the rest and ends it.
+	// log is for what it says of itself. Nil: for nothing.
+	Telemetry func(ctx context.Context, log *slog.Logger) (*telemetry.Telemetry, func(context.Context) error, error)
 }
 
 // MachineOptions say how to work on this machine.
 type MachineOptions struct {
-	Dir string // of the ledger
+	Dir    string // of the ledger
+	Stores string // path of the stores file
 	// Slots and ExifTool default as in a worker.
 	Slots    int
 	ExifTool string
 	// Doing is shown to others who want the ledger.
 	Doing string
-	Log   *slog.Logger
+	// Tracer and Meter may be nil.
+	Tracer trace.Tracer
+	Meter  metric.Meter
+	Log    *slog.Logger
 }
 
 // FleetOptions say where a fleet is.
@@ -83,6 +95,7 @@ type FleetOptions struct {
 	Redis  queue.Address
 	Prefix string
 	Ledger archive.Root
+	Stores string // path of the stores file
 	Log    *slog.Logger
 }
 
@@ -91,7 +104,9 @@ type Installation struct {
 	Flow *flow.Flow
 	// Warnings are for the person who opened it.
 	Warnings []string
-	Close    func() error
+	// LedgerFull gets an error (store.ErrNoSpace) when the work in this process cannot go on; nil where others do the work.
+	LedgerFull <-chan error
+	Close      func() error
 }
 
 // Finding is one result of `reshelf doctor`. State is "ok", "warn" or "fail"; Remedy says what to do about it.
@@ -115,9 +130,23 @@ func Run(ctx context.Context, env Environment) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	a.display.Close()
 	if err != nil && !a.running {
-		err = usageError{err, cmd.CommandPath()}
+		err = usageError{withoutURLs(err, env.Args), cmd.CommandPath()}
 	}
-	return a.exit(ctx, err)
+	code := a.exit(ctx, err)
+	a.tracing.end(ctx, a.log, code)
+	return code
+}
+
+// withoutURLs is err, and repeats no argument that is a URL: one that stands where none belongs was not looked at, and may hold
+// a secret.
+func withoutURLs(err error, args []string) error {
+	text := err.Error()
+	for _, arg := range args {
+		if scheme, rest, ok := strings.Cut(arg, "://"); ok && rest != "" {
+			text = strings.ReplaceAll(text, arg, scheme+"://...")
+		}
+	}
+	return errors.New(text)
 }
 
 // app is one run of the program.
@@ -125,6 +154,7 @@ type app struct {
 	env     Environment
 	display *progress.Display
 	log     *slog.Logger
+	tracing tracing
 	place   placeFlags
 	plain   bool
 	// running: the command line was understood and its command has begun.
@@ -215,7 +245,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.plain, "plain", false, "show progress as lines, without bars")
 	root.AddCommand(
 		a.inspectCommand(), a.renameCommand(), a.applyCommand(), a.undoCommand(), a.tryCommand(),
-		a.listCommand(), a.showCommand(), a.watchCommand(), a.planCommand(), a.reportCommand(),
+		a.listCommand(), a.showCommand(), a.watchCommand(), a.planCommand(), a.reportCommand(), a.historyCommand(),
 		a.resumeCommand(), a.recoverCommand(), a.cancelCommand(), a.workersCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return root
@@ -234,6 +264,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 	a.display = progress.New(a.env.Stderr, progress.Options{Bars: bars, Columns: a.columns})
 	a.log = telemetry.NewLog(a.display, level, telemetry.FormatText)
 	a.running = true
+	a.startTrace(cmd)
 	return nil
 }
 

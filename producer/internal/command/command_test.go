@@ -47,11 +47,11 @@ func newHome(t *testing.T) *home {
 		Getenv:        func(string) string { return "" },
 		Version:       "v1.2.3",
 		DefaultLedger: func() (string, error) { return h.dir, nil },
-		OpenStore: func(ctx context.Context, root archive.Root) (store.Store, error) {
-			return storeurl.Open(ctx, root, storeurl.Options{})
+		OpenStore: func(ctx context.Context, _ string, root archive.Root) (store.Store, error) {
+			return storeurl.New("").Open(ctx, root, storeurl.Options{})
 		},
 		InUse:  func(string) (string, error) { return "", nil },
-		Doctor: func(context.Context, string, archive.Root) []command.Finding { return nil },
+		Doctor: func(context.Context, string, string, archive.Root) []command.Finding { return nil },
 	}
 	return h
 }
@@ -62,7 +62,7 @@ func (h *home) open(asLedger bool) store.Store {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	st, err := storeurl.Open(h.t.Context(), root, storeurl.Options{Ledger: asLedger})
+	st, err := storeurl.New("").Open(h.t.Context(), root, storeurl.Options{Ledger: asLedger})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func (h *home) planned() {
 	seg, err := h.led.WritePlanRows(ctx, id, 1, 0, rows)
 	h.must(err)
 	h.must(h.led.SealPlan(ctx, batch.Plan{Batch: id, Epoch: 1, Segments: []batch.PlanSegment{seg}, Summary: batch.PlanSummary{
-		Rows: 4, Moves: 1, Bytes: 2048, OldFolders: 1, NewFolders: 1,
+		Rows: 4, Moves: 1, Bytes: 2048, OldFolders: 1, NewFolders: 1, Notes: []string{"the bucket grows\x1b[2J"},
 		Skipped:     map[batch.Reason]int64{batch.ReasonSameTarget: 1, batch.ReasonUnchanged: 1},
 		Failed:      map[batch.Reason]int64{batch.ReasonNoValue: 1},
 		Examples:    map[batch.Reason][]batch.Row{batch.ReasonSameTarget: rows[1:2], batch.ReasonNoValue: rows[2:3], batch.ReasonUnchanged: rows[3:]},
@@ -127,6 +127,7 @@ template {date:%Y}/{model}{ext}, on conflict stop
   leave    2 objects: 1 same-target, 1 unchanged
   fail     1 object: 1 no-value
   folders  1 before, 1 after
+Note: the bucket grows\u{1b}[2J
 Failures
   no-value: 1 object
     c.jpg: no value for {model}
@@ -155,13 +156,13 @@ func TestPlanRows(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--csv"}, "from,to,outcome,reason,message,date_source\n" +
-			"a.jpg,2024/X100.jpg,,,,ExifIFD:DateTimeOriginal\n" +
-			`b\u{1b}[2J.jpg,2024/X100.jpg,skipped,same-target,c.jpg wants it\u{1b}[2J too,` + "\n" +
-			"c.jpg,,failed,no-value,no value for {model},\n" +
-			`\u{3d}d.jpg,,skipped,unchanged,,` + "\n"},
-		{[]string{"--csv", "--outcome", "rename"}, "from,to,outcome,reason,message,date_source\na.jpg,2024/X100.jpg,,,,ExifIFD:DateTimeOriginal\n"},
-		{[]string{"--csv", "--outcome", "skipped", "--reason", "no-value"}, "from,to,outcome,reason,message,date_source\n"},
+		{[]string{"--csv"}, "from,to,outcome,reason,message,date_source,sidecar,changed\n" +
+			"a.jpg,2024/X100.jpg,,,,ExifIFD:DateTimeOriginal,,\n" +
+			`b\u{1b}[2J.jpg,2024/X100.jpg,skipped,same-target,c.jpg wants it\u{1b}[2J too,,,` + "\n" +
+			"c.jpg,,failed,no-value,no value for {model},,,\n" +
+			`\u{3d}d.jpg,,skipped,unchanged,,,,` + "\n"},
+		{[]string{"--csv", "--outcome", "rename"}, "from,to,outcome,reason,message,date_source,sidecar,changed\na.jpg,2024/X100.jpg,,,,ExifIFD:DateTimeOriginal,,\n"},
+		{[]string{"--csv", "--outcome", "skipped", "--reason", "no-value"}, "from,to,outcome,reason,message,date_source,sidecar,changed\n"},
 		{[]string{"--json", "--reason", "no-value", "--reason", "unchanged", "--outcome", "failed"},
 			`{"n":2,"from":"c.jpg","want":{"size":0},"outcome":"failed","reason":"no-value","message":"no value for {model}"}` + "\n"},
 	} {
@@ -214,7 +215,7 @@ func TestTry(t *testing.T) {
 	t.Chdir(dir)
 	captured := map[archive.Key]string{"b.jpg": "2024-05-01T10:00:00", "a.jpg": "2024-05-01T11:00:00"}
 	var asked []string
-	h.env.Preview = func(_ context.Context, program string, root archive.Root, keys []archive.Key, level batch.Level, set digest.Set) iter.Seq2[batch.Record, error] {
+	h.env.Preview = func(_ context.Context, _, program string, root archive.Root, keys []archive.Key, level batch.Level, set digest.Set) iter.Seq2[batch.Record, error] {
 		asked = append(asked, program+" "+root.Path()+" "+string(level)+" "+set.String())
 		return func(yield func(batch.Record, error) bool) {
 			for _, k := range keys {
@@ -248,6 +249,44 @@ func TestTry(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{" /somewhere none sha256"}, asked); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+}
+
+func TestTryWithOptions(t *testing.T) {
+	h := newHome(t)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	h.must(os.WriteFile("owners.csv", []byte("\ufeffX100, Ann/Bob\n\"R5\",\"Zoë\"\n"), 0o600))
+	h.must(os.WriteFile("twice.csv", []byte("a,b\na,c\n"), 0o600))
+	h.must(os.WriteFile("spellings.csv", []byte("caf\u00e9,b\ncafe\u0301,c\n"), 0o600))
+	h.must(os.WriteFile("wide.csv", []byte("a,b,c\n"), 0o600))
+	h.env.Preview = func(_ context.Context, _, _ string, _ archive.Root, keys []archive.Key, _ batch.Level, _ digest.Set) iter.Seq2[batch.Record, error] {
+		return func(yield func(batch.Record, error) bool) {
+			for _, k := range keys {
+				facts := &metadata.Facts{Model: "X100", Capture: metadata.Time{Wall: "2024-05-01T23:30:00", Source: "EXIF"}}
+				if !yield(batch.Record{Object: archive.Object{Key: k}, Outcome: batch.Done, Facts: facts}, nil) {
+					return
+				}
+			}
+		}
+	}
+	code, stdout, stderr := h.run("try", `{date:%F %H:%M%z}[{model|map("owners")}]_{seq:3,by=prefix}{ext}`, "d/a.jpg", "e/b.jpg", "--profile", "posix", "--timezone", "+03:00",
+		"--clock-shift", "*=+1h", "--clock-shift", "X100=-1h", "--map", "owners=owners.csv")
+	for _, want := range []string{"d/a.jpg -> 2024-05-02 00:30+0300 Ann_Bob_001.jpg", "e/b.jpg -> 2024-05-02 00:30+0300 Ann_Bob_002.jpg", "date from EXIF +1h0m0s"} {
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, want %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	for want, args := range map[string][]string{
+		"unknown time zone": {"--timezone", "Mars/Base"}, "want CAMERA=SHIFT": {"--clock-shift", "1h"}, "is no shift": {"--clock-shift", "a=x"},
+		"want one of [portable": {"--profile", "amiga"}, "want NAME=FILE": {"--map", "owners"}, "stands there twice": {"--map", "a=twice.csv"},
+		"line 2: \"café\" stands there twice": {"--map", "a=spellings.csv"},
+		"wrong number of fields":              {"--map", "a=wide.csv"}, "no such file": {"--map", "a=none.csv"}, "its name may hold": {"--map", "a b=owners.csv"},
+	} {
+		code, stdout, stderr := h.run(append([]string{"try", "{name}", "a.jpg"}, args...)...)
+		if code != command.ExitUsage || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%v: got exit code %d, %q, %q; want %q", args, code, stdout, stderr, want)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func (a *app) doctorCommand() *cobra.Command {
 }
 
 func (a *app) examine(cmd *cobra.Command, p place, root archive.Root) []Finding {
-	findings := a.env.Doctor(cmd.Context(), a.place.exiftool, root)
+	findings := a.env.Doctor(cmd.Context(), a.place.stores, a.place.exiftool, root)
 	if p.fleet {
 		return append(findings, a.examineFleet(cmd, p))
 	}
@@ -73,11 +73,11 @@ func (a *app) showFindings(findings []Finding, asJSON bool) error {
 			}
 			continue
 		}
-		if err := a.print("%-4s  %-16s %s\n", f.State, f.Name, printable(f.Detail)); err != nil {
+		if err := a.print("%-4s  %-18s %s\n", f.State, f.Name, printable(f.Detail)); err != nil {
 			return err
 		}
 		if f.Remedy != "" {
-			if err := a.print("%-4s  %-16s -> %s\n", "", "", printable(f.Remedy)); err != nil {
+			if err := a.print("%-4s  %-18s -> %s\n", "", "", printable(f.Remedy)); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/listing"
 	"github.com/reshelf/reshelf/shared/queue"
@@ -19,7 +20,7 @@ const defaultPool = "default"
 // placeFlags say where batches live and how this machine works.
 type placeFlags struct {
 	redis, ledger, prefix string
-	exiftool              string
+	exiftool, stores      string
 	slots                 int
 	logLevel              string
 	// typed on the command line, rather than from the environment
@@ -31,6 +32,7 @@ func (p *placeFlags) add(root *cobra.Command) {
 	f.StringVar(&p.redis, "redis", "", "work with a fleet through Redis at `ADDRESS`: redis://, rediss://, redis+sentinel:// or redis+cluster://;\n"+
 		"the password may come from RESHELF_REDIS_PASSWORD")
 	f.StringVar(&p.ledger, "ledger", "", "directory or `URL` of the ledger (default on this machine: ~/.local/share/reshelf/ledger)")
+	f.StringVar(&p.stores, "stores", "", "`FILE` of settings of S3 buckets: endpoint, region, path style, CA, profile")
 	f.StringVar(&p.prefix, "prefix", "reshelf", "`PREFIX` of queues and keys in Redis")
 	f.StringVar(&p.exiftool, "exiftool", "", "ExifTool's `PROGRAM` (default exiftool from PATH)")
 	f.IntVar(&p.slots, "slots", 0, "work on `N` segments at once on this machine (default the number of CPUs)")
@@ -77,6 +79,9 @@ type submission struct {
 	include, exclude         []string
 	all                      bool
 	manifest, manifestFormat string
+	trustStoreChecksums      bool
+	columns                  []string      // of the manifest that are read besides keys
+	keys                     []archive.Key // a manifest of what stands on the command line
 	batchFlags
 }
 
@@ -95,6 +100,9 @@ func (s *submission) add(cmd *cobra.Command) {
 	f.BoolVar(&s.all, "all", false, "take what is left out by default: "+strings.Join(listing.DefaultExclusions(), " "))
 	f.StringVar(&s.manifest, "manifest", "", "take the keys that are listed in `FILE` (- for standard input) instead of the whole archive")
 	f.StringVar(&s.manifestFormat, "manifest-format", string(listing.FormatAuto), fmt.Sprintf("`FORMAT` of the manifest: one of %v", listing.Formats()))
+	f.BoolVar(&s.trustStoreChecksums, "trust-store-checksums", false,
+		"take digests that the store keeps of whole objects (S3) from it, without reading the object where nothing else is needed;\n"+
+			"where it is read, compare")
 	s.batchFlags.add(cmd)
 }
 

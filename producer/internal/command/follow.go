@@ -41,7 +41,7 @@ func (a *app) newFollower(d *desk, b batch.Batch) *follower {
 }
 
 // until shows progress until enough says that the status is what was waited for. It always ends when the batch is over or
-// paused, and when nobody but a person can carry it on.
+// paused, and when nobody but a person can carry it on; with store.ErrNoSpace when the ledger is full.
 func (f *follower) until(ctx context.Context, enough func(batch.Status) bool) (batch.Status, error) {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
@@ -55,6 +55,9 @@ func (f *follower) until(ctx context.Context, enough func(batch.Status) bool) (b
 		case <-ctx.Done():
 			f.app.display.Clear()
 			return status, ctx.Err()
+		case err := <-f.desk.full:
+			f.app.display.Clear()
+			return status, err
 		case <-tick.C:
 		}
 	}

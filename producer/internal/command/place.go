@@ -31,6 +31,7 @@ type desk struct {
 	ledger *ledger.Ledger
 	root   archive.Root // of the ledger
 	flow   *flow.Flow   // nil where only the ledger is open
+	full   <-chan error // see Installation.LedgerFull
 	close  func() error
 }
 
@@ -38,15 +39,9 @@ type desk struct {
 func (a *app) where(cmd *cobra.Command) (place, error) {
 	p := place{fleet: a.place.redis != ""}
 	if p.fleet {
-		address, err := queue.ParseAddress(a.place.redis)
+		address, err := queue.AddressFrom(a.place.redis, a.env.Getenv)
 		if err != nil {
 			return p, badUsage(cmd, "--redis: %w", err)
-		}
-		if password := a.env.Getenv("RESHELF_REDIS_PASSWORD"); password != "" {
-			address = address.WithPassword(password)
-		}
-		if password := a.env.Getenv("RESHELF_REDIS_SENTINEL_PASSWORD"); password != "" {
-			address = address.WithSentinelPassword(password)
 		}
 		p.redis = address
 	}
@@ -80,6 +75,9 @@ func parseRoot(text string) (archive.Root, error) {
 	if text == "" {
 		return archive.Root{}, fmt.Errorf("%w: it is empty", archive.ErrRoot)
 	}
+	if strings.HasPrefix(text, archive.SchemeS3+":") { // its user part, which is not repeated, may be a secret
+		return archive.Root{}, fmt.Errorf("%w: want s3://bucket/prefix, with two slashes, or ./s3:... for a folder of that name", archive.ErrRoot)
+	}
 	path, err := filepath.Abs(text)
 	if err != nil {
 		return archive.Root{}, err
@@ -105,7 +103,10 @@ func (a *app) look(cmd *cobra.Command, quiet bool) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := a.env.OpenStore(cmd.Context(), p.ledger)
+	st, err := a.env.OpenStore(cmd.Context(), a.place.stores, p.ledger)
+	if errors.Is(err, store.ErrUnavailable) && p.ledger.Scheme() != archive.SchemeFile {
+		return nil, stop(ExitNotRun, "the ledger cannot be read: %v", err) // which says why: the bucket, the credentials, the server
+	}
 	if errors.Is(err, store.ErrUnavailable) {
 		return nil, stop(ExitNotRun, "no ledger at %s: no batch was made there yet, or --ledger is another", shownRoot(p.ledger))
 	}
@@ -135,12 +136,13 @@ func (a *app) work(cmd *cobra.Command, doing string, quiet bool) (*desk, error) 
 }
 
 func (a *app) machine(p place, doing string) MachineOptions {
-	return MachineOptions{Dir: p.ledger.Path(), Slots: a.place.slots, ExifTool: a.place.exiftool, Doing: doing, Log: a.log}
+	return MachineOptions{Dir: p.ledger.Path(), Stores: a.place.stores, Slots: a.place.slots, ExifTool: a.place.exiftool, Doing: doing,
+		Tracer: a.tracing.tracer(), Meter: a.tracing.meter(), Log: a.log}
 }
 
 func (a *app) openFleet(cmd *cobra.Command, p place, quiet bool) (*desk, error) {
 	ctx := cmd.Context()
-	in, err := a.env.OpenFleet(ctx, FleetOptions{Redis: p.redis, Prefix: a.place.prefix, Ledger: p.ledger, Log: a.log})
+	in, err := a.env.OpenFleet(ctx, FleetOptions{Redis: p.redis, Prefix: a.place.prefix, Ledger: p.ledger, Stores: a.place.stores, Log: a.log})
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +166,7 @@ func (a *app) opened(ctx context.Context, p place, in Installation, quiet bool, 
 		}
 		a.tell("%s", p.line(size, more))
 	}
-	return &desk{place: p, ledger: in.Flow.Ledger(), root: p.ledger, flow: in.Flow, close: in.Close}
+	return &desk{place: p, ledger: in.Flow.Ledger(), root: p.ledger, flow: in.Flow, full: in.LedgerFull, close: in.Close}
 }
 
 // silentAfter is how long a worker may be silent and still count as alive.

@@ -87,6 +87,7 @@ func planOf(ctx context.Context, d *desk, text string) (batch.Batch, batch.Plan,
 	if err != nil {
 		return b, batch.Plan{}, "", err
 	}
+	about(ctx, b)
 	p, sum, err := d.ledger.Plan(ctx, b.ID)
 	if errors.Is(err, store.ErrNotExist) {
 		s, statusErr := d.ledger.Status(ctx, b)

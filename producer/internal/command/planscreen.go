@@ -41,6 +41,9 @@ func (p planScreen) write(w io.Writer) error {
 	s := p.plan.Summary
 	p.head(&b)
 	p.counts(&b)
+	for _, note := range s.Notes {
+		fmt.Fprintf(&b, "Note: %s\n", printable(note))
+	}
 	examples(&b, "Failures", s.Failed, s.Examples)
 	examples(&b, "Not renamed", skippedWorthShowing(s.Skipped), s.Examples)
 	dates(&b, s.DateSources)
@@ -64,6 +67,9 @@ func (p planScreen) head(b *strings.Builder) {
 		what += ", which undoes batch " + string(p.batch.Undoes)
 	}
 	fmt.Fprintf(b, "%s\narchive %s\n", what, shownRoot(p.batch.Archive))
+	if p.batch.Kind == batch.Undo && p.batch.Chooses() {
+		b.WriteString("of chosen objects only; the rest of the batch can be undone later\n")
+	}
 	if p.batch.Renaming != nil {
 		fmt.Fprintf(b, "template %s, on conflict %s\n", archive.EscapeText(p.batch.Renaming.Template), p.batch.Renaming.OnConflict)
 	}

@@ -15,6 +15,7 @@ func (a *app) renameCommand() *cobra.Command {
 	var s submission
 	var onConflict string
 	var yes bool
+	var names namingFlags
 	cmd := &cobra.Command{
 		Use:   "rename ARCHIVE TEMPLATE",
 		Short: "Plan new names, show the plan, and rename once it is approved",
@@ -29,14 +30,23 @@ func (a *app) renameCommand() *cobra.Command {
 	s.addSingleWriter(cmd)
 	cmd.Flags().StringVar(&onConflict, "on-conflict", string(batch.ConflictStop),
 		fmt.Sprintf("what to do where objects want one name, or it is taken: one of %v", batch.Conflicts()))
+	names.add(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "rename without asking, if the plan has no conflicts that stop it")
 	completeWith(cmd, "on-conflict", batch.Conflicts())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		template, err := parseTemplate(cmd, args[1])
+		o, err := names.options(cmd, args[1])
 		if err != nil {
 			return err
 		}
-		conflict, err := choice(cmd, "on-conflict", onConflict, batch.Conflicts())
+		template, err := parseTemplate(cmd, o)
+		if err != nil {
+			return err
+		}
+		if s.columns = template.Columns(); len(s.columns) > 0 && s.manifest == "" {
+			return badUsage(cmd, "the template asks for the column %q of a manifest; give one with --manifest", s.columns[0])
+		}
+		o.Approved = yes
+		o.OnConflict, err = choice(cmd, "on-conflict", onConflict, batch.Conflicts())
 		if err != nil {
 			return err
 		}
@@ -44,7 +54,7 @@ func (a *app) renameCommand() *cobra.Command {
 			b, err := s.newBatch(cmd, batch.Rename, root)
 			needs := template.Needs()
 			b.Digests, b.Level = needs.Digests, levelFor(needs)
-			b.Renaming = &batch.RenameOptions{Template: args[1], OnConflict: conflict, Approved: yes}
+			b.Renaming = &o
 			return b, err
 		}
 		return a.newRun(cmd, args[0], &s, make, carrying{yes: yes, json: s.json})
@@ -61,11 +71,14 @@ func levelFor(n naming.Needs) batch.Level {
 }
 
 // parseTemplate shows where a template is wrong.
-func parseTemplate(cmd *cobra.Command, text string) (*naming.Template, error) {
-	t, err := naming.Parse(text)
+func parseTemplate(cmd *cobra.Command, o batch.RenameOptions) (*naming.Template, error) {
+	t, err := o.Parse()
 	var wrong *naming.SyntaxError
 	if errors.As(err, &wrong) {
 		return nil, badUsage(cmd, "%w\n%s", err, wrong.Caret())
+	}
+	if err != nil {
+		return nil, usageError{err, cmd.CommandPath()}
 	}
 	return t, err
 }

@@ -65,6 +65,7 @@ func summaryOf(ctx context.Context, d *desk, text string) (report.Summary, error
 	if err != nil {
 		return report.Summary{}, err
 	}
+	about(ctx, b)
 	s, err := readSummary(ctx, d, b.ID)
 	if errors.Is(err, store.ErrNotExist) {
 		status, statusErr := d.ledger.Status(ctx, b)

@@ -44,6 +44,7 @@ func (a *app) completeAlready(cmd *cobra.Command, text string) (bool, error) {
 	if err != nil || s.State != batch.Complete {
 		return false, err
 	}
+	about(cmd.Context(), b)
 	a.tell("batch %s is complete already", b.ID)
 	return true, nil
 }

@@ -3,6 +3,8 @@ package command
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -39,6 +41,7 @@ func (a *app) showCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		about(ctx, b)
 		s := shownBatch{Submission: b}
 		if s.result, err = resultOf(ctx, d, b); err != nil {
 			return err
@@ -91,6 +94,15 @@ func (s shownBatch) describe(w io.Writer) {
 	if b.Renaming != nil {
 		line("template", archive.EscapeText(b.Renaming.Template))
 		line("on conflict", string(b.Renaming.OnConflict))
+		line("profile", string(b.Renaming.Profile))
+		line("time zone", archive.EscapeText(b.Renaming.TimeZone))
+		for _, s := range b.Renaming.Shifts {
+			line("clock shift", archive.EscapeText(s.String()))
+		}
+		line("maps", escapedList(slices.Sorted(maps.Keys(b.Renaming.Maps))))
+	}
+	if b.Manifest {
+		line("objects", "those that a manifest names")
 	}
 	line("include", escapedList(b.Filter.Include))
 	line("exclude", escapedList(b.Filter.Exclude))

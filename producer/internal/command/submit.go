@@ -19,6 +19,7 @@ import (
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/listing"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/telemetry"
 )
 
 // newBatch is a batch with what all kinds share.
@@ -28,9 +29,12 @@ func (s *batchFlags) newBatch(cmd *cobra.Command, kind batch.Kind, root archive.
 		return batch.Batch{}, err
 	}
 	now := time.Now().UTC()
+	id := newID(now)
+	batchIs(cmd.Context(), id)
 	return batch.Batch{
-		V: batch.Version, ID: newID(now), Kind: kind, Archive: root, Pool: s.pool, Priority: priority,
+		V: batch.Version, ID: id, Kind: kind, Archive: root, Pool: s.pool, Priority: priority,
 		AssumeSingleWriter: s.assumeSingleWriter, Name: s.name, Note: s.note, Labels: s.labels, Submitted: now, By: by(),
+		Traceparent: telemetry.Traceparent(cmd.Context()),
 	}, nil
 }
 
@@ -42,6 +46,7 @@ func (s *submission) newBatch(cmd *cobra.Command, kind batch.Kind, root archive.
 	}
 	b.Filter = batch.Filter{Include: s.include, Exclude: s.exclude, All: s.all}
 	b.Manifest = s.manifest != ""
+	b.TrustStoreChecksums = s.trustStoreChecksums
 	if _, err := listing.Compile(b.Filter); err != nil {
 		return b, usageError{err, cmd.CommandPath()}
 	}
@@ -69,7 +74,7 @@ func archiveArgument(cmd *cobra.Command, p place, text string) (archive.Root, er
 	if err != nil {
 		return root, usageError{err, cmd.CommandPath()}
 	}
-	if root.Contains(p.ledger) || p.ledger.Contains(root) {
+	if root.Overlaps(p.ledger) {
 		return root, stop(ExitUsage, "the ledger %s and the archive %s must not lie in each other: choose another --ledger",
 			shownRoot(p.ledger), shownRoot(root))
 	}
@@ -97,12 +102,15 @@ func (a *app) reachable(ctx context.Context, p place, b batch.Batch) error {
 				shownRoot(root), quote(archive.EscapeText(filepath.Base(root.Path()))))
 		}
 	}
-	st, err := a.env.OpenStore(ctx, b.Archive)
+	st, err := a.env.OpenStore(ctx, a.place.stores, b.Archive)
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", shownRoot(b.Archive), err)
 	}
 	defer st.Close()
 	p2 := st.Properties()
+	if !p2.Local {
+		return nil // what its server can do is found out when the plan is made, and is in it
+	}
 	if b.Kind != batch.Inspect && !p2.GuardedRename && !b.AssumeSingleWriter {
 		return stop(ExitNotRun, "archive %s: objects cannot be renamed safely there while others write to it (%s).\n"+
 			"%s\nIf nobody else writes to it, give --assume-single-writer.", shownRoot(b.Archive), p2.RenameMethod, p2.Remedy)
@@ -115,7 +123,7 @@ func (a *app) hasExifTool(ctx context.Context, b batch.Batch) error {
 	if b.Level == "" || b.Level == batch.LevelNone {
 		return nil
 	}
-	for _, f := range a.env.Doctor(ctx, a.place.exiftool, archive.Root{}) {
+	for _, f := range a.env.Doctor(ctx, a.place.stores, a.place.exiftool, archive.Root{}) {
 		if f.State == "fail" {
 			return stop(ExitNotRun, "%s: %s; %s", f.Name, archive.EscapeText(f.Detail), f.Remedy)
 		}
@@ -145,29 +153,49 @@ func (a *app) submit(ctx context.Context, d *desk, b batch.Batch, s *submission)
 }
 
 // spool stores the manifest; where that fails it leaves nothing behind.
-func (a *app) spool(ctx context.Context, led *ledger.Ledger, id batch.ID, s *submission) (err error) {
-	in := io.NopCloser(a.env.Stdin)
-	if s.manifest != "-" {
-		if in, err = os.Open(s.manifest); err != nil {
-			return fmt.Errorf("manifest: %w", err)
-		}
+func (a *app) spool(ctx context.Context, led *ledger.Ledger, id batch.ID, s *submission) error {
+	objects, closeManifest, err := a.named(s)
+	if err != nil {
+		return err
 	}
-	n, err := listing.Spool(ctx, led, id, untilDone(ctx, listing.ReadManifest(in, listing.Format(s.manifestFormat))))
-	if err = errors.Join(err, in.Close()); err != nil {
+	n, err := listing.Spool(ctx, led, id, untilDone(ctx, objects))
+	if err = errors.Join(err, closeManifest()); err != nil {
 		return errors.Join(err, remove(context.WithoutCancel(ctx), led, id))
 	}
 	a.log.InfoContext(ctx, "manifest spooled", "batch", id, "keys", n)
 	return nil
 }
 
+// named are the objects that were named, and what ends reading them.
+func (a *app) named(s *submission) (iter.Seq2[listing.Named, error], func() error, error) {
+	if s.manifest == "" {
+		return func(yield func(listing.Named, error) bool) {
+			for _, key := range s.keys {
+				if !yield(listing.Named{Key: key}, nil) {
+					return
+				}
+			}
+		}, func() error { return nil }, nil
+	}
+	in := io.NopCloser(a.env.Stdin)
+	if s.manifest != "-" {
+		file, err := os.Open(s.manifest)
+		if err != nil {
+			return nil, nil, fmt.Errorf("manifest: %w", err)
+		}
+		in = file
+	}
+	return listing.ReadManifest(in, listing.Format(s.manifestFormat), s.columns), in.Close, nil
+}
+
 // untilDone ends a sequence with ctx.
-func untilDone(ctx context.Context, keys iter.Seq2[archive.Key, error]) iter.Seq2[archive.Key, error] {
-	return func(yield func(archive.Key, error) bool) {
-		for k, err := range keys {
+func untilDone(ctx context.Context, objects iter.Seq2[listing.Named, error]) iter.Seq2[listing.Named, error] {
+	return func(yield func(listing.Named, error) bool) {
+		for o, err := range objects {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}
-			if !yield(k, err) || err != nil {
+			if !yield(o, err) || err != nil {
 				return
 			}
 		}

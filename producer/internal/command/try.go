@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -22,24 +21,35 @@ type tried struct {
 	From       archive.Key `json:"from"`
 	To         archive.Key `json:"to,omitempty"`
 	DateSource string      `json:"dateSource,omitempty"`
-	Changed    []string    `json:"changed,omitempty"`
-	Error      string      `json:"error,omitempty"`
+	// Sidecar is that of the plan's row, and Notes are its message.
+	Sidecar archive.Key `json:"sidecar,omitempty"`
+	Notes   []string    `json:"notes,omitempty"`
+	Changed []string    `json:"changed,omitempty"`
+	Error   string      `json:"error,omitempty"`
 }
 
 func (a *app) tryCommand() *cobra.Command {
 	var root string
 	var asJSON bool
+	var names namingFlags
 	cmd := &cobra.Command{
 		Use:   "try TEMPLATE FILE...",
 		Short: "Show the names that a template gives to some files; renames nothing",
+		Long: "Names the files as a batch of just these would: companions get the name of what they belong to, and what an XMP sidecar\n" +
+			"says counts if it is one of the files.",
 		Example: "  reshelf try '{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}{ext}' DSC_0001.JPG\n" +
 			"  reshelf try '{dir}/{sha256:16}{ext}' --archive ~/Pictures ~/Pictures/2024/*.jpg",
 		Args: cobra.MinimumNArgs(2),
 	}
 	cmd.Flags().StringVar(&root, "archive", "", "name files as objects of the archive in this `DIRECTORY` (default the working directory, or a file's own)")
+	names.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a line of JSON for each file")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		t, err := parseTemplate(cmd, args[0])
+		o, err := names.options(cmd, args[0])
+		if err != nil {
+			return err
+		}
+		t, err := parseTemplate(cmd, o)
 		if err != nil {
 			return err
 		}
@@ -47,7 +57,7 @@ func (a *app) tryCommand() *cobra.Command {
 		if err != nil {
 			return usageError{err, cmd.CommandPath()}
 		}
-		return a.try(cmd.Context(), t, files, asJSON)
+		return a.try(cmd.Context(), t, files, trying{asJSON: asJSON, ignoreSidecars: o.IgnoreSidecars})
 	}
 	return cmd
 }
@@ -102,7 +112,10 @@ func tryRoot(given, path string) (string, error) {
 	return filepath.Dir(path), nil
 }
 
-func (a *app) try(ctx context.Context, t *naming.Template, files []tryFile, asJSON bool) error {
+// trying is how files are tried.
+type trying struct{ asJSON, ignoreSidecars bool }
+
+func (a *app) try(ctx context.Context, t *naming.Template, files []tryFile, how trying) error {
 	needs := t.Needs()
 	records := map[tryFile]batch.Record{}
 	for _, group := range byRoot(files) {
@@ -111,7 +124,7 @@ func (a *app) try(ctx context.Context, t *naming.Template, files []tryFile, asJS
 			keys[i] = f.key
 		}
 		n := 0
-		for r, err := range a.env.Preview(ctx, a.place.exiftool, group[0].root, keys, levelFor(needs), needs.Digests) {
+		for r, err := range a.env.Preview(ctx, a.place.stores, a.place.exiftool, group[0].root, keys, levelFor(needs), needs.Digests) {
 			if err != nil {
 				return err
 			}
@@ -119,7 +132,7 @@ func (a *app) try(ctx context.Context, t *naming.Template, files []tryFile, asJS
 			n++
 		}
 	}
-	return a.showTried(t, files, records, asJSON)
+	return a.showTried(trial{t, records, how}, files)
 }
 
 // byRoot puts files of one archive together.
@@ -138,19 +151,18 @@ func byRoot(files []tryFile) [][]tryFile {
 	return out
 }
 
-func (a *app) showTried(t *naming.Template, files []tryFile, records map[tryFile]batch.Record, asJSON bool) error {
-	seq, failed := numbers(files, records), false
-	for _, f := range files {
-		r := nameTried(t, f, records[f], seq[f])
+func (a *app) showTried(t trial, files []tryFile) error {
+	failed := false
+	for f, r := range t.named(files) {
 		failed = failed || r.Error != ""
 		var err error
 		switch {
-		case asJSON:
+		case t.asJSON:
 			err = printLine(a.env.Stdout, r)
 		case r.Error != "":
-			err = a.print("%s: %s\n", r.File, printable(r.Error))
+			err = a.print("%s: %s\n", f.shown, printable(r.Error))
 		default:
-			err = a.print("%s -> %s%s\n", r.File, r.To.Text(), remarks(r))
+			err = a.print("%s -> %s%s\n", f.shown, r.To.Text(), remarks(r))
 		}
 		if err != nil {
 			return err
@@ -163,7 +175,7 @@ func (a *app) showTried(t *naming.Template, files []tryFile, records map[tryFile
 }
 
 func remarks(r tried) string {
-	parts := r.Changed
+	parts := slices.Concat(r.Notes, r.Changed)
 	if r.DateSource != "" {
 		parts = append([]string{"date from " + archive.EscapeText(r.DateSource)}, parts...)
 	}
@@ -171,46 +183,4 @@ func remarks(r tried) string {
 		return ""
 	}
 	return "  (" + printable(strings.Join(parts, "; ")) + ")"
-}
-
-func nameTried(t *naming.Template, f tryFile, r batch.Record, seq int64) tried {
-	out := tried{File: f.shown, From: f.key}
-	if r.Outcome != batch.Done {
-		out.Error = cmp.Or(r.Message, string(r.Reason), "it was not inspected")
-		return out
-	}
-	v := naming.Values{Key: r.Key, Size: r.Size, MTime: r.ModTime(), Tags: r.Tags, Digests: r.Digests, Seq: seq}
-	if r.Facts != nil {
-		v.Facts = *r.Facts
-	}
-	res, err := t.Name(v)
-	if err != nil {
-		out.Error = err.Error()
-		return out
-	}
-	out.To, out.DateSource, out.Changed = res.Key, res.DateSource, res.Changed
-	return out
-}
-
-// numbers counts the files of each archive as a plan does: in order of capture time, then key.
-func numbers(files []tryFile, records map[tryFile]batch.Record) map[tryFile]int64 {
-	out := map[tryFile]int64{}
-	for _, group := range byRoot(files) {
-		group = slices.DeleteFunc(group, func(f tryFile) bool { return records[f].Outcome != batch.Done })
-		slices.SortStableFunc(group, func(x, y tryFile) int {
-			return cmp.Or(cmp.Compare(captured(records[x]), captured(records[y])), cmp.Compare(x.key, y.key))
-		})
-		for i, f := range group {
-			out[f] = int64(i + 1)
-		}
-	}
-	return out
-}
-
-// captured is what a plan sorts by: the reading of the camera's clock, else the modification time.
-func captured(r batch.Record) string {
-	if r.Facts != nil && r.Facts.Capture.Wall != "" {
-		return r.Facts.Capture.Wall
-	}
-	return r.ModTime().Format("2006-01-02T15:04:05.999999999")
 }

@@ -40,6 +40,7 @@ func (a *app) watchCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		about(ctx, b)
 		a.tell("batch %s", b.ID)
 		status, err := a.watch(ctx, d, b)
 		if ctx.Err() != nil {

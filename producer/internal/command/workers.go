@@ -151,6 +151,9 @@ func describeWorker(w shownWorker) string {
 	}
 	line("speed", "%.1f objects/s, %s/s", w.ObjectsPerSecond, humanize.IBytes(uint64(max(0, w.BytesPerSecond))))
 	line("memory", "%s, its ExifTool processes included", humanize.IBytes(uint64(max(0, w.Memory))))
+	if len(w.ExifTool) == 0 && w.ExifToolVersion != "" {
+		line("exiftool", "%s, no process: nothing to read", w.ExifToolVersion)
+	}
 	for _, e := range w.ExifTool {
 		line("exiftool", "%s, level %s, process %d, %d restarts", e.Version, e.Level, e.PID, e.Restarts)
 	}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sys/unix"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -22,6 +24,7 @@ import (
 	"github.com/reshelf/reshelf/shared/service"
 	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/shared/store/storeurl"
 	"github.com/reshelf/reshelf/worker/runtime"
 )
 
@@ -32,13 +35,18 @@ var ErrInUse = errors.New("the ledger is in use")
 type Options struct {
 	// Dir is the ledger's directory; it is made if missing.
 	Dir string
+	// Stores is the path of the stores file, "" for none.
+	Stores string
 	// Slots and ExifTool as in runtime.Options.
 	Slots    int
 	ExifTool string
 	Version  string
 	// Doing is shown to others who want the ledger: "inspect /home/ada/Pictures".
 	Doing string
-	Log   *slog.Logger
+	// Tracer and Meter default to none.
+	Tracer trace.Tracer
+	Meter  metric.Meter
+	Log    *slog.Logger
 }
 
 // Machine is one process that does it all. It owns the ledger directory until Close.
@@ -46,10 +54,12 @@ type Machine struct {
 	options Options
 	lock    *os.File
 	store   *filestore.Store
+	stores  *storeurl.Opener
 	redis   *embedded.Server
 	worker  *runtime.Worker
 	stop    context.CancelFunc
 	done    chan error
+	full    chan error
 }
 
 // DefaultDir is the ledger below the XDG data directory: $XDG_DATA_HOME/reshelf/ledger, or ~/.local/share/reshelf/ledger.
@@ -66,7 +76,7 @@ func DefaultDir() (string, error) {
 
 // Start takes the ledger and starts all parts. ErrInUse names who has it.
 func Start(ctx context.Context, o Options) (*Machine, error) {
-	m := &Machine{options: o, done: make(chan error, 1)}
+	m := &Machine{options: o, done: make(chan error, 1), full: make(chan error, 1)}
 	if err := m.open(ctx); err != nil {
 		return nil, errors.Join(err, m.release())
 	}
@@ -100,12 +110,24 @@ func (m *Machine) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	m.stores = storeurl.New(m.options.Stores)
 	m.worker, err = runtime.New(runtime.Options{
-		Redis: m.redis.Client(), Ledger: ledger.New(m.store), Roots: []archive.Root{whole}, Slots: m.options.Slots,
-		Poll: 20 * time.Millisecond, ExifTool: m.options.ExifTool, Version: m.options.Version, Log: m.options.Log,
+		Redis: m.redis.Client(), Ledger: ledger.New(m.store), Roots: []archive.Root{whole}, Buckets: true, Stores: m.stores, Slots: m.options.Slots,
+		Poll: 50 * time.Millisecond, ExifTool: m.options.ExifTool, Version: m.options.Version, Log: m.options.Log,
+		LedgerFull: func(err error) {
+			select {
+			case m.full <- err:
+			default: // it was said already
+			}
+		},
+		Tracer: m.options.Tracer, Meter: m.options.Meter,
 	})
 	return err
 }
+
+// LedgerFull gets an error once a batch can neither go on nor be paused, since the ledger is full. Nothing is lost by a Close
+// then, and nothing is gained by waiting unless somebody frees space.
+func (m *Machine) LedgerFull() <-chan error { return m.full }
 
 // Flow is the machine's flow.
 func (m *Machine) Flow() *flow.Flow { return m.worker.Flow() }
@@ -120,6 +142,9 @@ func (m *Machine) release() error {
 	var errs []error
 	if m.redis != nil {
 		errs = append(errs, m.redis.Close())
+	}
+	if m.stores != nil {
+		m.stores.Close()
 	}
 	if m.store != nil {
 		errs = append(errs, m.store.Close())

@@ -1,5 +1,6 @@
--- Hands out segments to be enqueued until `room` of the step are enqueued or claimed: those to be dispatched again first,
--- then new ones. One that waits after a failure keeps its place.
+-- Hands out segments to be enqueued: all that are to be dispatched again, then new ones until `room` of the step are in the
+-- window. Those to be dispatched again ask for no room: they are in the window as it is, and when a worker has died the
+-- room has shrunk. One that waits after a failure keeps its place.
 --   KEYS b, w, r, settled   ARGV step, room
 --   returns {segment, attempt, segment, attempt, …}
 local step, room = ARGV[1], tonumber(ARGV[2])
@@ -8,7 +9,6 @@ if h[1] == '1' or not at_work(KEYS[1], step) then return {} end
 local out, at, taken = {}, now(), tonumber(h[4] or '0')
 local waiting = redis.call('LRANGE', KEYS[3], 0, -1)
 for _, field in ipairs(waiting) do
-  if taken >= room then break end
   if step_of(field) == step then
     local e = cjson.decode(redis.call('HGET', KEYS[2], field))
     taken = taken + 1

@@ -71,6 +71,8 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		GuardedRename: fs.guarded,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
+		Folders:       true,
+		Parallel:      1,
 	}
 	if !fs.guarded {
 		p.RenameMethod, p.Remedy = methodLink, remedyRenames

@@ -275,6 +275,9 @@ func (l *lister) sortIn(parent archive.Key, dir *os.File, d dirent, s *sorter) (
 		} // else it is described when its turn comes
 	}
 	key := join(parent, d.name)
+	if strings.HasPrefix(d.name, store.TempPrefix) {
+		return nil, nil
+	}
 	if _, err := archive.ParseKey(string(key)); err != nil {
 		return err, nil // too long
 	}
@@ -288,7 +291,7 @@ func (l *lister) sortIn(parent archive.Key, dir *os.File, d dirent, s *sorter) (
 		}
 		return nil, s.add(item{name: enter})
 	}
-	if strings.HasPrefix(d.name, store.TempPrefix) || !l.wantsObject(key) || l.skips(key, false) {
+	if !l.wantsObject(key) || l.skips(key, false) {
 		return nil, nil
 	}
 	return nil, s.add(item{name: d.name})

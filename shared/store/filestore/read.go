@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/store"
 )
 
@@ -41,6 +42,15 @@ func (s *Store) stat(ctx context.Context, key archive.Key) (archive.Object, erro
 		return archive.Object{}, store.ErrNotRegular
 	}
 	return archive.Object{Key: key, Identity: s.identity(st)}, nil
+}
+
+// Checksums implements store.Store; file systems keep none that they would tell.
+func (s *Store) Checksums(ctx context.Context, key archive.Key, want archive.Identity) ([]digest.Digest, archive.Object, error) {
+	obj, err := s.Stat(ctx, key)
+	if err == nil && want != (archive.Identity{}) && !want.Same(obj.Identity) {
+		err = s.failed("checksums of", key, store.ErrChanged)
+	}
+	return nil, obj, err
 }
 
 // sourceError is for errors in looking for an object: where its name cannot exist, it does not.

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/store"
 )
 
@@ -39,9 +40,9 @@ func New(root archive.Root) *Store {
 	return &Store{root: root, objects: make(map[archive.Key]object), folders: make(map[archive.Key]int)}
 }
 
-// Properties implements store.Store.
+// Properties implements store.Store. Parallel is more than 1 so that tests work on several objects at once.
 func (s *Store) Properties() store.Properties {
-	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, RenameMethod: "memory"}
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, RenameMethod: "memory", Folders: true, Parallel: 4}
 }
 
 // Close implements store.Store. The objects stay.
@@ -136,7 +137,7 @@ func (s *Store) List(ctx context.Context, opts store.ListOptions) iter.Seq2[stor
 }
 
 func wanted(key archive.Key, opts store.ListOptions) bool {
-	if key <= opts.After || !strings.HasPrefix(string(key), opts.Prefix) || strings.HasPrefix(key.Base(), store.TempPrefix) {
+	if key <= opts.After || !strings.HasPrefix(string(key), opts.Prefix) || store.Temporary(key) {
 		return false
 	}
 	if opts.Skip == nil {
@@ -203,6 +204,15 @@ func (r reader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
+}
+
+// Checksums implements store.Store; it keeps none.
+func (s *Store) Checksums(ctx context.Context, key archive.Key, want archive.Identity) ([]digest.Digest, archive.Object, error) {
+	o, err := s.Stat(ctx, key)
+	if err == nil && want != (archive.Identity{}) && !want.Same(o.Identity) {
+		err = failed("checksums of", key, store.ErrChanged)
+	}
+	return nil, o, err
 }
 
 // Create implements store.Store.

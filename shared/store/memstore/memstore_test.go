@@ -14,5 +14,5 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	storetest.Run(t, func(*testing.T) store.Store { return memstore.New(root) }, storetest.Options{})
+	storetest.Run(t, func(*testing.T) store.Store { return memstore.New(root) }, storetest.Options{InMemory: true})
 }

@@ -155,7 +155,11 @@ func (s suite) create(t *testing.T) {
 	s.run(t, "Taken", func(f fixture) {
 		f.createContent("a", "old")
 		f.createContent("d/e", "old")
-		for _, key := range []archive.Key{"a", "a/b", "a/b/c", "d", "d/e", "d/e/f"} {
+		taken := []archive.Key{"a", "d/e"}
+		if f.Properties().Folders {
+			taken = append(taken, "a/b", "a/b/c", "d", "d/e/f")
+		}
+		for _, key := range taken {
 			f.wantError("create", f.Create(f.Context(), key, strings.NewReader("new")), store.ErrExist, key)
 		}
 		f.wantKeys("a", "d/e")
@@ -218,6 +222,9 @@ func (s suite) replace(t *testing.T) {
 		f.wantKeys("a")
 	})
 	s.run(t, "Folder", func(f fixture) {
+		if !f.Properties().Folders {
+			return
+		}
 		f.create("a", "d/e")
 		for _, key := range []archive.Key{"d", "a/b"} {
 			if err := f.Replace(f.Context(), key, strings.NewReader("new")); err == nil {
@@ -250,6 +257,9 @@ func (f fixture) replaceAtomic() {
 				}
 				got, err := io.ReadAll(c)
 				_ = c.Close()
+				if f.opts.TornReaders && errors.Is(err, store.ErrChanged) {
+					continue
+				}
 				if err != nil || !slices.Contains(contents, string(got)) {
 					f.Errorf("read %d bytes %q, %v", len(got), shorten(string(got)), err)
 					return
@@ -291,7 +301,7 @@ func (s suite) remove(t *testing.T) {
 		for _, key := range []archive.Key{"a", "b", "c", "x/y"} {
 			f.wantError("delete", f.Delete(f.Context(), key, archive.Identity{}), store.ErrNotExist, key)
 		}
-		if err := f.Delete(f.Context(), "d", archive.Identity{}); err == nil {
+		if err := f.Delete(f.Context(), "d", archive.Identity{}); err == nil { // of a store without folders it does not exist
 			f.Error("a folder was deleted")
 		}
 		f.wantKeys("d/e")

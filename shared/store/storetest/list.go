@@ -30,7 +30,7 @@ func (s suite) list(t *testing.T) {
 	s.run(t, "Skip", fixture.listSkip)
 	s.run(t, "Objects", fixture.listObjects)
 	s.run(t, "Temporary", func(f fixture) {
-		f.create(store.TempPrefix+"x", "dir/"+store.TempPrefix+"y", "dir/x"+store.TempPrefix)
+		f.create(store.TempPrefix+"x", "dir/"+store.TempPrefix+"y", "dir/x"+store.TempPrefix, "dir/"+store.TempPrefix+"z/a", store.TempPrefix+"z/b/c")
 		f.wantKeys("dir/x" + store.TempPrefix)
 	})
 	s.run(t, "Break", func(f fixture) {
@@ -46,8 +46,9 @@ func (s suite) list(t *testing.T) {
 func (f fixture) createAllowed(keys []archive.Key) []archive.Key {
 	f.Helper()
 	var made []archive.Key
-	for _, key := range keys {
-		if _, err := archive.ParseKey(string(key)); err != nil || conflicts(made, key) {
+	keys = slices.DeleteFunc(keys, func(key archive.Key) bool { _, err := archive.ParseKey(string(key)); return err != nil })
+	for _, key := range f.possible(keys) {
+		if conflicts(made, key) {
 			continue
 		}
 		f.create(key)
@@ -184,7 +185,7 @@ func (f fixture) churn(done <-chan struct{}) error {
 		if err != nil {
 			return err
 		}
-		req := store.RenameRequest{From: from, To: to, Want: obj.Identity, OpID: string(to), AssumeSingleWriter: f.opts.AssumeSingleWriter}
+		req := store.RenameRequest{From: from, To: to, Want: obj.Identity, OpID: opID(from, to), AssumeSingleWriter: f.opts.AssumeSingleWriter}
 		if err := f.Rename(f.Context(), req); err != nil {
 			return err
 		}

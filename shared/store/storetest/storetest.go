@@ -4,7 +4,9 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -21,6 +23,14 @@ type Options struct {
 	Archive bool
 	// AssumeSingleWriter is set in every rename, for stores whose renames are not guarded.
 	AssumeSingleWriter bool
+	// InMemory: there is no room for large objects.
+	InMemory bool
+	// VacatedTaken: the server counts a name as taken that an object had before (a versioned Versity Gateway).
+	VacatedTaken bool
+	// TornReaders: a reader of an object that is replaced may find store.ErrChanged, of a server that writes in place (rclone).
+	TornReaders bool
+	// Odd reports keys that this server cannot have, beyond store.Properties.Takes. What it does with them is not looked at.
+	Odd func(key archive.Key) bool
 }
 
 // Run checks every promise of store.Store. open returns an empty store and closes it with t.Cleanup if it needs to be
@@ -37,6 +47,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts Options) {
 	t.Run("RenameRaces", s.renameRaces)
 	t.Run("Keys", s.keys)
 	t.Run("Cancelled", s.cancelled)
+	t.Run("Properties", s.properties)
+	t.Run("Large", s.largeObjects)
 }
 
 type suite struct {
@@ -154,9 +166,14 @@ func (f fixture) wantError(what string, err, want error, key archive.Key) {
 func (f fixture) request(from, to archive.Key) store.RenameRequest {
 	f.Helper()
 	return store.RenameRequest{
-		From: from, To: to, Want: f.identity(from), OpID: string(from) + ">" + string(to),
+		From: from, To: to, Want: f.identity(from), OpID: opID(from, to),
 		AssumeSingleWriter: f.opts.AssumeSingleWriter,
 	}
+}
+
+// opID is one as plans have them.
+func opID(from, to archive.Key) string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(from+">"+to)))
 }
 
 // together calls do at the same moment with 0 to n-1 and returns the errors.
@@ -217,10 +234,22 @@ func oddKeys() []archive.Key {
 	}
 }
 
+// possible are those of some keys that the store can have; those that it says it cannot have must be refused.
+func (f fixture) possible(keys []archive.Key) []archive.Key {
+	f.Helper()
+	return slices.DeleteFunc(keys, func(key archive.Key) bool {
+		if f.Properties().Takes(key) != nil {
+			f.wantError("create", f.Create(f.Context(), key, strings.NewReader("x")), store.ErrUnsupported, key)
+			return true
+		}
+		return f.opts.Odd != nil && f.opts.Odd(key)
+	})
+}
+
 // keys checks that odd keys survive everything.
 func (s suite) keys(t *testing.T) {
 	s.run(t, "Odd", func(f fixture) {
-		keys := oddKeys()
+		keys := f.possible(oddKeys())
 		f.create(keys...)
 		f.wantKeys(slices.Clone(keys)...)
 		for _, key := range keys {
@@ -228,6 +257,9 @@ func (s suite) keys(t *testing.T) {
 		}
 		for _, key := range keys {
 			to := "moved/" + key
+			if f.Properties().Takes(to) != nil {
+				continue
+			}
 			if err := f.Rename(f.Context(), f.request(key, to)); err != nil {
 				f.Error(err)
 				continue
@@ -263,8 +295,10 @@ func (f fixture) everyMethod(ctx context.Context, key archive.Key, want archive.
 	}
 	from := store.RenameRequest{From: key, To: "b", Want: want, OpID: "op", AssumeSingleWriter: true}
 	to := store.RenameRequest{From: "a", To: key, Want: want, OpID: "op", AssumeSingleWriter: true}
+	_, _, sumsErr := f.Checksums(ctx, key, archive.Identity{})
 	return map[string]error{
 		"stat":        statErr,
+		"checksums":   sumsErr,
 		"open":        openErr,
 		"create":      f.Create(ctx, key, strings.NewReader("new")),
 		"replace":     f.Replace(ctx, key, strings.NewReader("new")),

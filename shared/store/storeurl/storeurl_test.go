@@ -18,7 +18,7 @@ func TestOpenFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := storeurl.Open(t.Context(), root, storeurl.Options{Ledger: ledger})
+		s, err := storeurl.New("").Open(t.Context(), root, storeurl.Options{Ledger: ledger})
 		if err != nil {
 			t.Fatalf("ledger %t: %v", ledger, err)
 		}
@@ -45,7 +45,7 @@ func TestOpenLedgerMakesItsDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := storeurl.Open(t.Context(), root, storeurl.Options{Ledger: true})
+	s, err := storeurl.New("").Open(t.Context(), root, storeurl.Options{Ledger: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestOpenRefuses(t *testing.T) {
 		says string
 	}{
 		"missing archive": {t.Context(), "file://" + filepath.Join(t.TempDir(), "no"), store.ErrUnavailable, "mounted"},
-		"s3":              {t.Context(), "s3://bucket/prefix", store.ErrUnsupported, "next release"},
+		"missing server":  {t.Context(), "s3://bucket/prefix?endpoint=http://127.0.0.1:1", store.ErrUnavailable, "127.0.0.1:1"},
 		"zero root":       {t.Context(), "", store.ErrUnsupported, "no such kind"},
 		"cancelled":       {cancelled, "file:///", context.Canceled, ""},
 	} {
@@ -73,7 +73,7 @@ func TestOpenRefuses(t *testing.T) {
 			if err := root.UnmarshalText([]byte(test.root)); err != nil {
 				t.Fatal(err)
 			}
-			s, err := storeurl.Open(test.ctx, root, storeurl.Options{})
+			s, err := storeurl.New("").Open(test.ctx, root, storeurl.Options{})
 			if s != nil {
 				t.Error("a store and an error")
 			}

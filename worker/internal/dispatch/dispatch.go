@@ -31,15 +31,18 @@ type Job struct {
 // Ref is the job's segment.
 func (j Job) Ref() batch.Ref { return j.Execution.Claim.Ref() }
 
-// Options configure a Dispatcher. Everything is required.
+// Options configure a Dispatcher. Everything is required, unless it says otherwise.
 type Options struct {
 	Flow   *flow.Flow
 	Claims *flow.Claims
 	Steps  map[batch.Step]Step
-	// Open opens an archive; Reaches says whether this worker may touch it.
-	Open    func(ctx context.Context, root archive.Root) (store.Store, error)
+	// Open opens an archive, to be read or for renames; Reaches says whether this worker may touch it.
+	Open    func(ctx context.Context, root archive.Root, renames bool) (store.Store, error)
 	Reaches func(root archive.Root) bool
-	Log     *slog.Logger
+	// LedgerFull, if set, is told each time that a batch cannot go on, and the ledger has no room for the event that would
+	// pause it. It may be called by several goroutines and must not block.
+	LedgerFull func(error)
+	Log        *slog.Logger
 }
 
 // Dispatcher handles tasks. Handle is safe for concurrent use.
@@ -109,7 +112,7 @@ func (d *Dispatcher) work(ctx context.Context, b batch.Batch, x *flow.Execution)
 	}
 	j := Job{Batch: b, Execution: x}
 	if x.Claim.Step != batch.StepFinish {
-		if j.Archive, err = d.Open(ctx, b.Archive); err != nil {
+		if j.Archive, err = d.Open(ctx, b.Archive, x.Claim.Step == batch.StepPlan || x.Claim.Step == batch.StepRename); err != nil {
 			return h, err
 		}
 		defer j.Archive.Close()
@@ -146,7 +149,7 @@ func (d *Dispatcher) keep(ctx context.Context, x *flow.Execution, w *ledger.Part
 	return err
 }
 
-// settle tells Redis, for as long as it takes within settleFor: the part is durable.
+// settle tells Redis, for as long as it takes within settleFor: the part is durable. It does not wait for room in the ledger.
 func (d *Dispatcher) settle(ctx context.Context, b batch.Batch, h ledger.Header) error {
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 	defer cancel()
@@ -155,6 +158,9 @@ func (d *Dispatcher) settle(ctx context.Context, b batch.Batch, h ledger.Header)
 		err := d.Flow.Settle(limit, b, h)
 		if err == nil || errors.Is(err, ledger.ErrNotLive) {
 			return nil
+		}
+		if errors.Is(err, store.ErrNoSpace) {
+			return err
 		}
 		d.Log.WarnContext(ctx, "settle", "segment", h.Ref.String(), "error", err)
 		select {
@@ -201,19 +207,28 @@ func (d *Dispatcher) judge(ctx context.Context, log *slog.Logger, b batch.Batch,
 		log.InfoContext(ctx, "segment given back: this worker stops")
 		return false
 	case errors.Is(cause, ledger.ErrCorrupt):
-		log.ErrorContext(ctx, "batch failed", "error", cause)
-		d.decide(ctx, log, b, batch.Event{Kind: batch.EventAdvance, To: batch.FailedState, Reason: cause.Error(), By: "worker"})
+		d.decide(ctx, log, b, "batch failed", batch.Event{Kind: batch.EventAdvance, To: batch.FailedState, Reason: cause.Error(), By: "worker"})
 	case errors.Is(cause, store.ErrUnavailable), errors.Is(cause, store.ErrNoSpace), x.Claim.Failures+1 >= maxFailures:
-		log.ErrorContext(ctx, "batch paused", "error", cause)
-		d.decide(ctx, log, b, batch.Event{Kind: batch.EventPause, Reason: cause.Error(), By: "worker"})
+		d.decide(ctx, log, b, "batch paused", batch.Event{Kind: batch.EventPause, Reason: cause.Error(), By: "worker"})
 	default:
 		log.WarnContext(ctx, "segment given back", "error", cause)
 	}
 	return true
 }
 
-func (d *Dispatcher) decide(ctx context.Context, log *slog.Logger, b batch.Batch, e batch.Event) {
-	if _, err := d.Flow.Decide(ctx, b.ID, e); err != nil && !errors.Is(err, batch.ErrTransition) {
-		log.WarnContext(ctx, "decide", "kind", e.Kind, "error", err)
+// decide takes a decision, and logs what it did.
+func (d *Dispatcher) decide(ctx context.Context, log *slog.Logger, b batch.Batch, did string, e batch.Event) {
+	_, err := d.Flow.Decide(ctx, b.ID, e)
+	if errors.Is(err, batch.ErrTransition) {
+		// It is paused already, or cancelled. A cancelled batch is not paused but tried again, in vain if the ledger is full.
+		err = d.Flow.Ledger().Probe(ctx)
+	}
+	switch {
+	case err == nil:
+		log.ErrorContext(ctx, did, "error", e.Reason)
+	case errors.Is(err, store.ErrNoSpace) && d.LedgerFull != nil:
+		d.LedgerFull(err)
+	default:
+		log.WarnContext(ctx, "decide", "kind", e.Kind, "reason", e.Reason, "error", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -69,6 +70,7 @@ type world struct {
 	open   error // what opening the archive gives
 	denied bool
 	opened int
+	full   []error // what LedgerFull was told
 }
 
 func newWorld(t *testing.T, kind batch.Kind) *world {
@@ -109,14 +111,15 @@ func (w *world) ctx() context.Context { return w.t.Context() }
 func (w *world) dispatcher() *dispatch.Dispatcher {
 	return dispatch.New(dispatch.Options{
 		Flow: w.flow, Claims: w.claims, Steps: w.steps, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
-		Open: func(context.Context, archive.Root) (store.Store, error) {
+		Open: func(context.Context, archive.Root, bool) (store.Store, error) {
 			w.opened++
 			if w.open != nil {
 				return nil, w.open
 			}
 			return filestore.Open(w.batch.Archive.Path(), filestore.Options{})
 		},
-		Reaches: func(archive.Root) bool { return !w.denied },
+		Reaches:    func(archive.Root) bool { return !w.denied },
+		LedgerFull: func(err error) { w.full = append(w.full, err) },
 	})
 }
 
@@ -307,6 +310,85 @@ func TestErrorsThatStopABatch(t *testing.T) {
 				t.Errorf("resumed batch is %s, want %s", s, batch.Finishing)
 			}
 		})
+	}
+}
+
+// crowded is a ledger's store without room for objects whose key contains one of no.
+type crowded struct {
+	store.Store
+	no []string
+}
+
+func (c *crowded) Create(ctx context.Context, key archive.Key, body io.Reader) error {
+	if slices.ContainsFunc(c.no, func(part string) bool { return strings.Contains(string(key), part) }) {
+		return fmt.Errorf("create %s: %w", key.Text(), store.ErrNoSpace)
+	}
+	return c.Store.Create(ctx, key, body)
+}
+
+func TestAFullLedger(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		no           []string
+		paused, full bool
+	}{
+		{"no room for the part", []string{"/records/"}, true, false},
+		{"nor for the event that pauses", []string{"/records/", "/events/"}, false, true},
+		{"no room for the next state", []string{"/events/"}, false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, batch.Inspect)
+			disk := &crowded{Store: w.ledger.Store()}
+			w.ledger = ledger.New(disk)
+			w.flow = flow.New(w.ledger, w.flow.Live(), w.queue, slog.New(slog.NewTextHandler(t.Output(), nil)))
+			w.steps[batch.StepInspect] = inspectAll
+			w.list(1)
+			disk.no = tc.no
+			start := time.Now()
+			w.handle(w.task(batch.StepInspect))
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("it took %v to find out", took)
+			}
+			if got := w.status().Paused; got != tc.paused {
+				t.Errorf("paused = %v, want %v", got, tc.paused)
+			}
+			if got := len(w.full) == 1 && errors.Is(w.full[0], store.ErrNoSpace); got != tc.full {
+				t.Errorf("LedgerFull was told %v, want it told: %v", w.full, tc.full)
+			}
+			disk.no = nil // somebody makes room
+			if tc.paused {
+				_, err := w.flow.Decide(w.ctx(), id, batch.Event{Kind: batch.EventResume})
+				w.must(err)
+			}
+			w.must(w.flow.Recover(w.ctx(), id))
+			if w.status().State == batch.Inspecting {
+				w.handle(w.task(batch.StepInspect))
+			}
+			if got := w.status().State; got != batch.Finishing {
+				t.Errorf("batch is %s, want %s", got, batch.Finishing)
+			}
+		})
+	}
+}
+
+func TestACancelledBatchSaysThatTheLedgerIsFull(t *testing.T) {
+	w := newWorld(t, batch.Inspect)
+	disk := &crowded{Store: w.ledger.Store()}
+	w.ledger = ledger.New(disk)
+	w.flow = flow.New(w.ledger, w.flow.Live(), w.queue, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	w.list(1)
+	_, err := w.flow.Decide(w.ctx(), id, batch.Event{Kind: batch.EventCancel})
+	w.must(err)
+	w.steps[batch.StepFinish] = func(context.Context, dispatch.Job, *ledger.PartWriter) error { return nil }
+	disk.no = []string{"batches/", "probe/"}
+	w.handle(w.task(batch.StepFinish))
+	if len(w.full) != 1 || !errors.Is(w.full[0], store.ErrNoSpace) {
+		t.Errorf("LedgerFull was told %v, want ErrNoSpace", w.full)
+	}
+	disk.no = nil
+	w.handle(w.task(batch.StepFinish))
+	if got := w.status().State; got != batch.Cancelled {
+		t.Errorf("batch is %s, want %s", got, batch.Cancelled)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/worker/internal/exiftool/keeper"
 )
@@ -24,38 +22,33 @@ func extension(name archive.Key) string {
 	return ext
 }
 
-// alias is a name for an open file that is safe to pass on.
-type alias struct {
-	path string
-	fd   int // a duplicate, so that the alias can never name another file
-}
-
-func newAlias(dir string, n int, file *os.File, ext string) (*alias, error) {
-	conn, err := file.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("alias: %w", err)
-	}
-	fd, dupErr := -1, error(nil)
-	err = conn.Control(func(raw uintptr) { fd, dupErr = unix.FcntlInt(raw, unix.F_DUPFD_CLOEXEC, 0) })
-	if err == nil {
-		err = dupErr
-	}
-	if err != nil {
-		return nil, fmt.Errorf("alias: %w", err)
-	}
-	base := strconv.Itoa(n)
+// alias gives what is in the keeper's slot a new name in folder, safe to pass on. All names lead to the slot, so a link that was
+// released is renamed: that takes a file system less time than to remove it and make another one.
+func (i *instance) alias(folder, ext string) (string, error) {
+	i.naming.Lock()
+	defer i.naming.Unlock()
+	i.n++
+	base := strconv.Itoa(i.n)
 	if ext != "" {
 		base += "." + ext
 	}
-	a := &alias{filepath.Join(keeper.AliasDir(dir), base), fd}
-	if err := os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), a.path); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("alias: %w", err)
+	path := filepath.Join(folder, base)
+	var err error
+	if last := len(i.released) - 1; last >= 0 {
+		err = os.Rename(i.released[last], path)
+		i.released = i.released[:last]
+	} else {
+		err = os.Symlink(i.conn.Slot, path)
 	}
-	return a, nil
+	if err != nil {
+		return "", fmt.Errorf("alias: %w", err)
+	}
+	return path, nil
 }
 
-func (a *alias) remove() {
-	_ = os.Remove(a.path)
-	_ = unix.Close(a.fd)
+// release gives back an alias whose file was read.
+func (i *instance) release(path string) {
+	i.naming.Lock()
+	defer i.naming.Unlock()
+	i.released = append(i.released, path)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,19 +63,65 @@ func TestBareShiftedAnswers(t *testing.T) {
 	}
 }
 
-// Behind a keeper the same file costs its own record (TestStandIn: die, hang).
-func TestBareHangsWhenExifToolDies(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "a.die"), "x")
-	bare := startRole(t, "bare", newStandIn(t), path)
+// Behind a keeper the same files cost their own records (TestStandIn), and devices are refused (TestReadFaultsOfFiles).
+func TestBareHangs(t *testing.T) {
+	for _, tt := range []struct{ name, path string }{
+		{"exiftool dies", "a.die"}, {"exiftool dies in its answer", "a.half"}, {"exiftool hangs", "a.hang"}, {"a device", "/dev/zero"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path, binary := tt.path, ""
+			if !filepath.IsAbs(path) {
+				path, binary = write(t, filepath.Join(t.TempDir(), path), "x"), newStandIn(t)
+			}
+			bare := startRole(t, "bare", binary, path)
+			line := make(chan string, 1)
+			go func() { line <- bare.line() }()
+			select {
+			case got := <-line:
+				t.Errorf("bare: ExtractMetadata came back: %s", got)
+			case <-time.After(time.Second):
+			}
+			_ = syscall.Kill(-bare.cmd.Process.Pid, syscall.SIGKILL)
+			<-line
+		})
+	}
+}
+
+// An ExifTool that ended between two files is not started again: all later files are lost. Behind a keeper: TestStandIn,
+// dieafter, and TestSignalsBetweenFiles.
+func TestBareDiesBetweenFiles(t *testing.T) {
+	dir := t.TempDir()
+	paths := []string{write(t, filepath.Join(dir, "a.dieafter"), "first"), write(t, filepath.Join(dir, "a.good"), "second")}
+	bare := startRole(t, append([]string{"bare", newStandIn(t)}, paths...)...)
+	if got := bare.line(); !strings.Contains(got, `"Err":""`) {
+		t.Errorf("bare: the first file: got %s, want no error", got)
+	}
 	line := make(chan string, 1)
 	go func() { line <- bare.line() }()
 	select {
 	case got := <-line:
-		t.Errorf("bare: ExtractMetadata came back: %s", got)
+		if !strings.Contains(got, "broken pipe") {
+			t.Errorf("bare: the second file: got %s, want a broken pipe, or nothing for ever", got)
+		}
+		line <- ""
 	case <-time.After(time.Second):
 	}
-	_ = bare.cmd.Process.Kill()
+	_ = syscall.Kill(-bare.cmd.Process.Pid, syscall.SIGKILL)
 	<-line
+}
+
+// Another file's answer is taken for this one's, and an answer for no file panics. Behind a keeper: TestStandIn,
+// other and empty.
+func TestBareBelievesAnything(t *testing.T) {
+	dir := t.TempDir()
+	other, empty := write(t, filepath.Join(dir, "a.other"), "x"), write(t, filepath.Join(dir, "a.empty"), "x")
+	bare := startRole(t, "bare", newStandIn(t), other, empty)
+	if got := bare.line(); !strings.Contains(got, `"Err":""`) {
+		t.Errorf("bare: the answer for another file: got %s, want it taken", got)
+	}
+	if got := bare.line(); !strings.HasPrefix(got, "panic: ") {
+		t.Errorf("bare: an empty answer: got %s, want a panic", got)
+	}
 }
 
 func TestBareValues(t *testing.T) {
@@ -114,7 +161,7 @@ func TestKeeperRefusesNames(t *testing.T) {
 	dir := t.TempDir()
 	link, err := keeper.Install(dir, keeper.Settings{
 		ExifTool: newStandIn(t), Args: []string{"-j"}, Parent: os.Getpid(), MaxAnswer: 1 << 20,
-		StartLimit: 10 * time.Second, MaxFiles: 10, MaxResident: 1 << 30, AddressSpace: 1 << 30,
+		StartLimit: 10 * time.Second, MaxFiles: 10, AddressSpace: 1 << 30,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -139,20 +186,30 @@ func TestKeeperRefusesNames(t *testing.T) {
 		_ = conn.Close()
 	}()
 	files := t.TempDir()
-	good := write(t, filepath.Join(keeper.AliasDir(dir), "7.good"), "good")
+	content, err := os.Open(write(t, filepath.Join(files, "content"), "good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = content.Close() }()
+	good := filepath.Join(keeper.AliasDir(dir), "7.good")
+	if err := os.Symlink(conn.Slot, good); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range append(hostileNames("owned"), "1.jpg", "a\n"+good, strings.Repeat("x/", 1990)+"x") {
 		path := filepath.Join(files, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		fm := et.ExtractMetadata(write(t, path, "bad"))[0]
-		if fm.Err != nil || fm.Fields["Error"] == nil || fm.Fields["XMP-dc:Title"] != nil {
+		note, _ := fm.Fields[keeper.NoteKey].(string)
+		if fm.Err != nil || !strings.Contains(note, `"fault":"unreadable"`) || fm.Fields[keeper.TagsKey] != nil {
 			t.Errorf("%.60q: got fields %v, error %v, want a refusal", name, fm.Fields, fm.Err)
 		}
-		if err := conn.Expect(keeper.Request{Alias: "7.good", Deadline: 10 * time.Second}); err != nil {
+		if err := conn.Expect(keeper.Request{Alias: "7.good", Deadline: 10 * time.Second}, content); err != nil {
 			t.Fatal(err)
 		}
-		if fm := et.ExtractMetadata(good)[0]; fm.Fields["XMP-dc:Title"] != "good" {
+		fm = et.ExtractMetadata(good)[0]
+		if tags, _ := fm.Fields[keeper.TagsKey].(string); !strings.Contains(tags, `"XMP-dc:Title":"good"`) {
 			t.Errorf("an alias after %.60q: got %v, error %v", name, fm.Fields, fm.Err)
 		}
 	}

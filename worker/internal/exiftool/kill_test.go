@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -30,10 +31,11 @@ func TestSignalsBetweenFiles(t *testing.T) {
 		{"exiftool killed", func(p exiftool.Process) int { return p.ExifTool }, syscall.SIGKILL},
 		{"exiftool stopped", func(p exiftool.Process) int { return p.ExifTool }, syscall.SIGSTOP},
 		{"keeper killed", func(p exiftool.Process) int { return p.Keeper }, syscall.SIGKILL},
+		{"keeper stopped", func(p exiftool.Process) int { return p.Keeper }, syscall.SIGSTOP},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPool(t, exiftool.Options{Deadline: short})
+			p := newPool(t, exiftool.Options{})
 			path := photo(t, filepath.Join(t.TempDir(), "a.jpg"), "dc:title", "mine")
 			for range 3 {
 				if r := read(t, p, batch.LevelNormal, path); text(r.Tags, "XMP-dc:Title") != "mine" {
@@ -49,25 +51,20 @@ func TestSignalsBetweenFiles(t *testing.T) {
 	}
 }
 
-// A keeper killed, or stopped for good, in the middle of a call: the call ends, the file is read on another keeper, and
-// neither goroutines nor descriptors are left behind.
+// A keeper killed, or stopped for good, in the middle of a call: the call ends long before its deadline, the file is read on
+// another keeper, and neither goroutines nor descriptors are left behind.
 func TestKeeperLostDuringCall(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
 		t.Run(signal.String(), func(t *testing.T) {
-			deadline, times := func(int64, batch.Level) time.Duration { return 20 * time.Second }, 3
-			if signal == syscall.SIGSTOP {
-				deadline, times = short, 1
-			}
+			const times = 3
 			dir := t.TempDir()
 			good := write(t, filepath.Join(dir, "a.good"), "good")
 			standIn := newStandIn(t)
-			p := newPool(t, exiftool.Options{Binary: standIn, Deadline: deadline, StartLimit: time.Second})
+			p := newPool(t, exiftool.Options{Binary: standIn, Deadline: never})
 			read(t, p, batch.LevelNormal, good)
-			goroutines, descriptors := runtime.NumGoroutine(), countDescriptors(t)
+			goroutines, descriptors := runtime.NumGoroutine(), countDescriptors(t)+times // one for each token
 			for range times {
-				if err := os.Remove(standIn + ".again"); err == nil {
-					write(t, standIn+".seed", "")
-				}
+				taken := arm(t, standIn)
 				done := make(chan exiftool.Result, 1)
 				go func() {
 					r, err := tryRead(t.Context(), p, batch.LevelNormal, write(t, filepath.Join(dir, "a.hangonce"), "mine"))
@@ -76,7 +73,7 @@ func TestKeeperLostDuringCall(t *testing.T) {
 					}
 					done <- r
 				}()
-				until(t, "exiftool at the file", func() bool { _, err := os.Stat(standIn + ".again"); return err == nil })
+				until(t, "exiftool at the file", taken)
 				kill(t, p.Status().Processes[0].Keeper, signal)
 				if r := <-done; text(r.Tags, "XMP-dc:Title") != "mine" {
 					t.Errorf("title: got %q, fault %q (%s)", text(r.Tags, "XMP-dc:Title"), r.Fault, r.FaultMessage)
@@ -85,6 +82,28 @@ func TestKeeperLostDuringCall(t *testing.T) {
 			until(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
 			runtime.GC() // go-exiftool leaves closing its files to the collector in some paths
 			until(t, "as many descriptors as before", func() bool { return countDescriptors(t) <= descriptors })
+		})
+	}
+}
+
+// A keeper that is lost before it has reported is given up soon, is nobody's fault, and leaves nothing behind.
+func TestKeeperLostAtStart(t *testing.T) {
+	for _, how := range []string{"killed", "stopped"} {
+		t.Run(how, func(t *testing.T) {
+			p := newPool(t, exiftool.Options{})
+			path := photo(t, filepath.Join(t.TempDir(), "a.jpg"), "dc:title", "mine")
+			t.Setenv(roleVariable, how)
+			start := time.Now()
+			if r, err := tryRead(t.Context(), p, batch.LevelNormal, path); !errors.Is(err, exiftool.ErrUnavailable) {
+				t.Errorf("Read: got fault %q, %v, want ErrUnavailable", r.Fault, err)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("Read took %v, want a second for each of three keepers", took)
+			}
+			t.Setenv(roleVariable, "")
+			if r := read(t, p, batch.LevelNormal, path); text(r.Tags, "XMP-dc:Title") != "mine" {
+				t.Errorf("the next time: got %q, fault %q (%s)", text(r.Tags, "XMP-dc:Title"), r.Fault, r.FaultMessage)
+			}
 		})
 	}
 }
@@ -128,12 +147,13 @@ func TestCloseDuringCall(t *testing.T) {
 	}
 	dir := t.TempDir()
 	read(t, p, batch.LevelNormal, write(t, filepath.Join(dir, "a.good"), "good"))
+	taken := arm(t, standIn)
 	done := make(chan error, 1)
 	go func() {
 		_, err := tryRead(context.WithoutCancel(t.Context()), p, batch.LevelNormal, write(t, filepath.Join(dir, "a.hangonce"), "bad"))
 		done <- err
 	}()
-	until(t, "exiftool at the file", func() bool { _, err := os.Stat(standIn + ".again"); return err == nil })
+	until(t, "exiftool at the file", taken)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	pids := processes(p)
@@ -169,6 +189,33 @@ func TestWorkerKilled(t *testing.T) {
 				until(t, "the end of keeper and exiftool", func() bool { return !alive(pid) })
 				reapAdopted(pid)
 			}
+			checkScratch(t, filepath.Dir(path))
 		})
+	}
+}
+
+// checkScratch checks that the folder of a killed worker in dir goes when another one starts, and none that is in use.
+func checkScratch(t *testing.T, dir string) {
+	t.Helper()
+	folders := func() []string {
+		found, err := filepath.Glob(filepath.Join(dir, "reshelf-exiftool-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	left := folders()
+	if len(left) != 1 {
+		t.Fatalf("after the kill: got %v, want one folder", left)
+	}
+	for n := 1; n <= 2; n++ {
+		p, err := exiftool.NewPool(exiftool.Options{Scratch: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = p.Close(context.Background()) }()
+		if now := folders(); len(now) != n || slices.Contains(now, left[0]) {
+			t.Errorf("with %d pools: got %v, want a folder for each, and not %v", n, now, left)
+		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // readArgs are the flags that every level has: JSON, family-1 groups, structures kept, files above 4 GB (off by default
 // before ExifTool 12.90).
-var readArgs = []string{"-j", "-G1", "-struct", "-api", "largefilesupport=1"}
+var readArgs = []string{"-j", "-G1", "-struct", "-api", "LargeFileSupport=1"}
 
 // levelArgs are ExifTool's arguments for a level. They are constants of this package: never anything from data.
 func levelArgs(level batch.Level) ([]string, error) {

@@ -10,11 +10,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+	"golang.org/x/sys/unix"
+
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/worker/internal/exiftool/keeper"
 )
 
@@ -26,6 +33,12 @@ var (
 	ErrClosed = errors.New("exiftool pool is closed")
 )
 
+// ContentError: the content of a file could not be brought by its Pages.
+type ContentError struct{ Err error }
+
+func (e ContentError) Error() string { return e.Err.Error() }
+func (e ContentError) Unwrap() error { return e.Err }
+
 // maxTries bounds how often a file is tried on another keeper, because there was no ExifTool or the keeper was lost.
 const maxTries = 3
 
@@ -35,8 +48,12 @@ type Options struct {
 	Processes int
 	// Binary is ExifTool's program. Defaults to "exiftool", looked up in PATH.
 	Binary string
-	// Scratch is where the pool makes its private folder (links, sockets, settings: a few kilobytes). It must be on a
-	// file system with symbolic links and sockets, and is made if it is missing. Defaults to the system's temporary folder.
+	// Read are the folders whose files ExifTool may read, with all below them, where the kernel can bound that. Defaults to
+	// the whole machine.
+	Read []string
+	// Scratch is where the pool makes its private folder (links, sockets, settings: a few kilobytes), and removes those that
+	// pools of killed processes have left there. It must be on a file system with symbolic links and sockets, and is made if
+	// it is missing. Defaults to the system's temporary folder.
 	Scratch string
 	// Deadline is the time for the first try at a file of size bytes; the second gets keeper.RetryFactor times as
 	// much. Defaults to the function Deadline.
@@ -45,11 +62,18 @@ type Options struct {
 	StartLimit time.Duration
 	// MaxAnswer bounds ExifTool's answer for one file, in bytes. Defaults to 16 MiB.
 	MaxAnswer int64
-	// MaxFiles and MaxResident (bytes) are where an ExifTool is replaced. Default to 5,000 and 400 MiB.
+	// MaxFiles and MaxResident (bytes) are where an ExifTool is replaced by a new one, which is started first. Default to
+	// 5,000 and 400 MiB.
 	MaxFiles    int
 	MaxResident int64
 	// AddressSpace bounds that of each ExifTool, in bytes. Defaults to 700 MiB.
-	AddressSpace uint64
+	AddressSpace    uint64
+	withoutLandlock bool // for tests
+
+	// IdleAfter is how long a keeper may have nothing to read before it is ended. Defaults to a minute.
+	IdleAfter time.Duration
+	// Meter, if set, gets how long reads wait for a keeper: reshelf.exiftool.wait.
+	Meter metric.Meter
 	// Log gets what an operator should know. Defaults to none.
 	Log *slog.Logger
 }
@@ -65,6 +89,10 @@ func (o Options) withDefaults() Options {
 	o.MaxFiles = cmp.Or(o.MaxFiles, 5000)
 	o.MaxResident = cmp.Or(o.MaxResident, 400<<20)
 	o.AddressSpace = cmp.Or(o.AddressSpace, 700<<20)
+	o.IdleAfter = cmp.Or(o.IdleAfter, time.Minute)
+	if o.Meter == nil {
+		o.Meter = noop.Meter{}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -75,46 +103,49 @@ func (o Options) withDefaults() Options {
 // concurrent use.
 type Pool struct {
 	options Options
-	scratch string
+	scratch scratch
 	health  health
 	closing chan struct{}
-	slots   chan *slot
+	places  chan struct{} // one for each read that a slot has room for
+	waits   metric.Float64Histogram
 
 	thread    func() *thread // started when first needed
 	closeOnce sync.Once
 	closeErr  error
 
 	mu        sync.Mutex
+	slots     []*slot // those used last at the end
+	sweeper   sweeper
 	running   map[*instance]batch.Level
 	version   string
+	gaps      []string // what the last keeper said
+	warned    bool     // the gaps are in the log
 	abandoned int
 }
-
-// slot is the right to read one file, with the keepers that were used in it before: one for each level.
-type slot struct{ instances map[batch.Level]*instance }
 
 // NewPool makes a pool. It starts no process; close it all the same.
 func NewPool(options Options) (*Pool, error) {
 	options = options.withDefaults()
-	if options.Scratch != "" {
-		if err := os.MkdirAll(options.Scratch, 0o700); err != nil {
-			return nil, fmt.Errorf("exiftool pool: %w", err)
-		}
-	}
-	scratch, err := os.MkdirTemp(options.Scratch, "reshelf-exiftool-")
+	scratch, err := newScratch(options.Scratch)
 	if err != nil {
-		return nil, fmt.Errorf("exiftool pool: %w", err)
-	}
-	if scratch, err = filepath.Abs(scratch); err != nil {
 		return nil, fmt.Errorf("exiftool pool: %w", err)
 	}
 	p := &Pool{
 		options: options, scratch: scratch, closing: make(chan struct{}),
-		slots: make(chan *slot, options.Processes), thread: sync.OnceValue(newThread),
+		places: make(chan struct{}, readsPerSlot*options.Processes), thread: sync.OnceValue(newThread),
 		running: make(map[*instance]batch.Level),
 	}
+	if p.waits, err = newWaits(options.Meter); err != nil {
+		return nil, errors.Join(fmt.Errorf("exiftool pool: %w", err), scratch.remove())
+	}
+	if err := os.Mkdir(p.Spool(), 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("exiftool pool: %w", err), scratch.remove())
+	}
 	for range options.Processes {
-		p.slots <- &slot{make(map[batch.Level]*instance)}
+		p.slots = append(p.slots, &slot{instances: make(map[batch.Level]*instance)})
+		for range readsPerSlot {
+			p.places <- struct{}{}
+		}
 	}
 	return p, nil
 }
@@ -122,9 +153,20 @@ func NewPool(options Options) (*Pool, error) {
 // Read reads the tags of an open regular file. Of name only the extension is used, as a hint to ExifTool. The file's
 // offset is not used and not moved, and the file must stay open until Read returns.
 //
-// What the file is to blame for is in the Result. An error is about something else: ctx's, ErrClosed, ErrUnavailable, or
-// that this machine has no descriptors or space left.
+// What the file is to blame for is in the Result. An error is about something else: ctx's, ErrClosed, ErrUnavailable,
+// store.ErrUnavailable where the file's folder went away, or that this machine has no descriptors or space left.
 func (p *Pool) Read(ctx context.Context, level batch.Level, file *os.File, name archive.Key) (Result, error) {
+	return p.read(ctx, level, file, nil, name)
+}
+
+// ReadPaged is Read for a sparse file, of the size that the content has, whose parts are brought by pages when ExifTool is
+// about to read them. The time that this takes counts towards no deadline. An error of pages is returned, in a
+// ContentError; what ExifTool said is not used then.
+func (p *Pool) ReadPaged(ctx context.Context, level batch.Level, file *os.File, pages Pages, name archive.Key) (Result, error) {
+	return p.read(ctx, level, file, pages, name)
+}
+
+func (p *Pool) read(ctx context.Context, level batch.Level, file *os.File, pages Pages, name archive.Key) (Result, error) {
 	if _, err := levelArgs(level); err != nil {
 		return Result{}, err
 	}
@@ -135,41 +177,97 @@ func (p *Pool) Read(ctx context.Context, level batch.Level, file *os.File, name 
 	if !info.Mode().IsRegular() {
 		return Result{Fault: batch.ReasonSpecial, FaultMessage: "is not a regular file"}, nil
 	}
-	s, err := p.acquire(ctx)
+	start := time.Now()
+	s, err := p.acquire(ctx, level)
+	if err != nil {
+		p.waited(ctx, level, start)
+		return Result{}, err
+	}
+	defer p.release(s)
+	deadline := p.options.Deadline(info.Size(), level)
+	announce := func(i *instance) (*request, error) { return i.announce(file, pages, extension(name), deadline) }
+	var ahead func(*instance) (*request, error)
+	if pages == nil {
+		ahead = announce
+	}
+	announced, err := s.takeTurn(ctx, level, ahead)
+	p.waited(ctx, level, start)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { p.slots <- s }()
-	deadline := p.options.Deadline(info.Size(), level)
+	defer s.endTurn()
 	for try := 1; ; try++ {
-		result, err := p.try(ctx, s, level, file, extension(name), deadline)
+		result, err := p.try(ctx, s, level, announced, announce, try == 1)
 		switch {
 		case err == nil:
 			p.judge(result)
 			return result, nil
+		case ctx.Err() != nil:
+			return Result{}, ctx.Err()
 		case try < maxTries && (errors.Is(err, errLost) || errors.Is(err, ErrUnavailable)):
 			continue
+		case try == 1 && errors.Is(err, errOutOfReach):
+			continue
+		case errors.Is(err, errOutOfReach):
+			return Result{Fault: batch.ReasonUnreadable, FaultMessage: err.Error()}, p.missing()
 		case errors.Is(err, errLost):
 			message := fmt.Sprintf("exiftool's keeper was lost %d times over it: %v", maxTries, err)
-			return Result{Fault: batch.ReasonCrashed, FaultMessage: message}, nil
+			return Result{Version: p.knownVersion(), Fault: batch.ReasonCrashed, FaultMessage: message}, nil
 		default:
 			return Result{}, err
 		}
 	}
 }
 
-// try reads the file once. After any error the instance is gone.
+func (p *Pool) waited(ctx context.Context, level batch.Level, since time.Time) {
+	p.waits.Record(ctx, time.Since(since).Seconds(), metric.WithAttributes(attribute.String("level", string(level))))
+}
+
+// Spool is a folder for files that are made to be read by this pool. Close removes it.
+func (p *Pool) Spool() string { return filepath.Join(p.scratch.dir, "spool") }
+
+// readable is nil for the whole machine.
+func (p *Pool) readable() []string {
+	if p.options.Read == nil {
+		return nil
+	}
+	return append(slices.Clone(p.options.Read), p.Spool())
+}
+
+// missing is store.ErrUnavailable where a folder that may be read is not there: what lies in it is out of reach then.
+func (p *Pool) missing() error {
+	for _, dir := range p.options.Read {
+		if _, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		}
+	}
+	return nil
+}
+
+// try reads the file once, which was announced already or is now. Unless it is shared, the keeper is not told of another file
+// meanwhile, so that this one alone is to blame. After any error but a ContentError the instance is gone.
 func (p *Pool) try(
-	ctx context.Context, s *slot, level batch.Level, file *os.File, ext string, deadline time.Duration,
+	ctx context.Context, s *slot, level batch.Level, announced *request, announce func(*instance) (*request, error), shared bool,
 ) (Result, error) {
 	i, err := p.instance(ctx, s, level)
 	if err != nil {
 		return Result{}, err
 	}
-	result, err := i.read(ctx, file, ext, deadline)
-	if err == nil {
-		return result, nil
+	if announced == nil || announced.to != i {
+		announced, err = announce(i)
 	}
+	var result Result
+	if err == nil {
+		if shared {
+			s.known(i, level)
+		}
+		result, err = i.read(ctx, announced)
+	}
+	if err == nil || errors.As(err, new(ContentError)) {
+		i.used = time.Now()
+		return result, err
+	}
+	s.known(nil, level)
 	delete(s.instances, level)
 	p.end(i)
 	if errors.Is(err, ErrUnavailable) {
@@ -183,28 +281,13 @@ func (p *Pool) try(
 
 // judge remembers what a result says about the pool.
 func (p *Pool) judge(r Result) {
-	switch r.Fault {
-	case batch.ReasonCrashed, batch.ReasonTimeout:
+	switch {
+	case r.Fault == batch.ReasonCrashed, r.Fault == batch.ReasonTimeout:
 		p.health.crashed(r.FaultMessage)
+	case r.before != "":
+		p.health.crashed(r.before)
 	default:
 		p.health.good()
-	}
-}
-
-// acquire waits for a slot.
-func (p *Pool) acquire(ctx context.Context) (*slot, error) {
-	select {
-	case <-p.closing:
-		return nil, ErrClosed
-	default:
-	}
-	select {
-	case s := <-p.slots:
-		return s, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-p.closing:
-		return nil, ErrClosed
 	}
 }
 
@@ -242,24 +325,25 @@ func (p *Pool) startInstance(ctx context.Context, level batch.Level) (*instance,
 	if err != nil {
 		return nil, fmt.Errorf("%w; install it (Debian: apt-get install libimage-exiftool-perl)", err)
 	}
-	dir, err := os.MkdirTemp(p.scratch, "keeper-")
+	dir, err := os.MkdirTemp(p.scratch.dir, "keeper-")
 	if err != nil {
 		return nil, err
 	}
 	i, err := newInstance(ctx, dir, keeper.Settings{
 		ExifTool: binary, Args: args, Parent: os.Getpid(), MaxAnswer: p.options.MaxAnswer,
-		StartLimit: p.options.StartLimit, MaxFiles: p.options.MaxFiles, MaxResident: p.options.MaxResident,
-		AddressSpace: p.options.AddressSpace,
-	}, p.thread())
+		StartLimit: p.options.StartLimit, MaxFiles: p.options.MaxFiles, AddressSpace: p.options.AddressSpace,
+		Read: p.readable(), WithoutLandlock: p.options.withoutLandlock,
+	}, p.options.MaxResident, p.thread())
 	p.mu.Lock()
 	if i == nil {
-		if errors.Is(err, errNoReport) {
+		if errors.Is(err, errNoEnd) {
 			p.abandoned++
 		}
 		p.mu.Unlock()
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	p.running[i] = level
+	p.disclose(i.conn.Gaps)
 	p.version = cmp.Or(i.status().Version, p.version)
 	p.mu.Unlock()
 	if err != nil {
@@ -267,6 +351,18 @@ func (p *Pool) startInstance(ctx context.Context, level batch.Level) (*instance,
 		return nil, err
 	}
 	return i, nil
+}
+
+// disclose remembers in which ways ExifTool is not confined, and says so once. The caller holds p.mu.
+func (p *Pool) disclose(gaps []string) {
+	p.gaps = gaps
+	if len(gaps) == 0 || p.warned {
+		return
+	}
+	p.warned = true
+	p.options.Log.Warn("exiftool is not fully confined", "gaps", gaps)
+	// Nothing else may keep ExifTool from reading the secrets in this process's environment and memory.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 // end closes an instance that nobody uses any more.
@@ -288,14 +384,17 @@ func (p *Pool) Close(ctx context.Context) error {
 		close(p.closing)
 		stopKilling := context.AfterFunc(ctx, p.killAll)
 		defer stopKilling()
-		for range p.options.Processes {
-			s := <-p.slots // reads end: they have deadlines, and killAll ends them sooner
+		for range readsPerSlot * p.options.Processes {
+			<-p.places // reads end: they have deadlines, and killAll ends them sooner
+		}
+		p.stopSweeping()
+		for _, s := range p.slots {
 			for _, i := range s.instances {
 				p.end(i)
 			}
 		}
 		p.thread().stop()
-		p.closeErr = os.RemoveAll(p.scratch)
+		p.closeErr = p.scratch.remove()
 		if p.abandoned > 0 {
 			p.closeErr = errors.Join(p.closeErr, fmt.Errorf("%d exiftool processes could not be ended", p.abandoned))
 		}

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/worker/internal/exiftool"
@@ -81,6 +85,7 @@ func TestReadFaultsOfFiles(t *testing.T) {
 		{"zeros", write(t, filepath.Join(dir, "zeros.jpg"), strings.Repeat("\x00", 5000)), batch.ReasonFormat, "Entire file is binary zeros"},
 		{"fifo", fifo, batch.ReasonSpecial, ""},
 		{"directory", dir, batch.ReasonSpecial, ""},
+		{"device", "/dev/zero", batch.ReasonSpecial, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -101,6 +106,7 @@ func hostileNames(marker string) []string {
 		"x\n-if\nsystem(\"touch " + marker + "\");1\n.jpg", "a\n-execute", "a\n-execute\n.jpg", "-execute", "-stay_open", "-", "-x.jpg",
 		"#comment.jpg", "#[CSTR]a.jpg", " leading.jpg", "trailing \r", "pipe |", "| touch " + marker, "$(touch " + marker + ").jpg",
 		"`touch " + marker + "`.jpg", "@file.jpg", "%d%f.jpg", "bad\xff\xfe.jpg", "\"quote\".jpg", "{ready}\n.jpg", "tab\t.j\tpg",
+		"dev|", "$PATH", "@", "#", "|", "-", "100%.jpg", "\r", strings.Repeat("ü", 125) + ".jpeg",
 		strings.Repeat("n", 251) + ".jpg", "a.jpg\n-o\n" + marker, ".jpg", "x.-config", "x." + strings.Repeat("e", 200),
 	}
 }
@@ -171,10 +177,96 @@ func TestRecycle(t *testing.T) {
 					t.Fatalf("XMP-tiff:Make: got %q (%s)", text(r.Tags, "XMP-tiff:Make"), r.FaultMessage)
 				}
 			}
-			if got := p.Status().Processes[0].Restarts; got < 2 {
-				t.Errorf("Restarts: got %d, want at least 2", got)
+			until(t, "the second successor", func() bool {
+				read(t, p, batch.LevelFast, path)
+				return p.Status().Processes[0].Restarts >= 2
+			})
+		})
+	}
+}
+
+// A successor that takes long to come up delays no file: the old ExifTool reads on.
+func TestSuccessorComesUpFirst(t *testing.T) {
+	dir := t.TempDir()
+	slow := writeProgram(t, filepath.Join(dir, "exiftool"), `sleep 1; exec perl `+newStandIn(t))
+	p := newPool(t, exiftool.Options{Binary: slow, MaxFiles: 2})
+	path := write(t, filepath.Join(dir, "a.good"), "good")
+	read(t, p, batch.LevelFast, path)
+	first := p.Status().Processes[0].ExifTool
+	until(t, "the successor", func() bool {
+		start := time.Now()
+		r := read(t, p, batch.LevelFast, path)
+		if took := time.Since(start); took > 700*time.Millisecond || text(r.Tags, "XMP-dc:Title") != "good" {
+			t.Errorf("got title %q after %v", text(r.Tags, "XMP-dc:Title"), took)
+		}
+		return p.Status().Processes[0].ExifTool != first
+	})
+	if alive(first) {
+		t.Errorf("the old exiftool %d is alive", first)
+	}
+}
+
+// A successor that does not come up costs nothing: the old ExifTool reads on.
+func TestSuccessorFails(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "exiftool")
+	writeProgram(t, binary, `exec perl `+newStandIn(t))
+	p := newPool(t, exiftool.Options{Binary: binary, MaxFiles: 2})
+	path := write(t, filepath.Join(dir, "a.good"), "good")
+	read(t, p, batch.LevelFast, path)
+	first := p.Status().Processes[0]
+	writeProgram(t, binary, `exit 1`)
+	for range 20 {
+		if r := read(t, p, batch.LevelFast, path); text(r.Tags, "XMP-dc:Title") != "good" {
+			t.Errorf("got title %q, fault %q (%s)", text(r.Tags, "XMP-dc:Title"), r.Fault, r.FaultMessage)
+		}
+	}
+	if now := p.Status().Processes[0]; now.Keeper != first.Keeper || now.ExifTool != first.ExifTool {
+		t.Errorf("processes: got %+v, want still %+v", now, first)
+	}
+	if err := p.Check(t.Context()); err != nil {
+		t.Errorf("Check: got %v, want nil", err)
+	}
+}
+
+// Keepers that have nothing to do are ended, the others stay.
+func TestShrinks(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test")
+	p := newPool(t, exiftool.Options{Processes: 3, IdleAfter: time.Second, Binary: newStandIn(t), Meter: meter})
+	path := write(t, filepath.Join(t.TempDir(), "a.good"), "good")
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for range 3 {
+		wg.Go(func() {
+			<-start
+			for range 20 {
+				if _, err := tryRead(t.Context(), p, batch.LevelNormal, path); err != nil {
+					t.Errorf("Read: %v", err)
+				}
 			}
 		})
+	}
+	close(start)
+	wg.Wait()
+	read(t, p, batch.LevelFast, path)
+	if got := len(p.Status().Processes); got < 3 {
+		t.Fatalf("keepers: got %d, want at least 3", got)
+	}
+	until(t, "one keeper, the one in use", func() bool {
+		read(t, p, batch.LevelNormal, path)
+		return len(p.Status().Processes) == 1
+	})
+	until(t, "no keeper", func() bool { return len(p.Status().Processes) == 0 })
+	read(t, p, batch.LevelNormal, path)
+	var got metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &got); err != nil {
+		t.Fatal(err)
+	}
+	waits := got.ScopeMetrics[0].Metrics[0]
+	points := waits.Data.(metricdata.Histogram[float64]).DataPoints
+	if waits.Name != "reshelf.exiftool.wait" || len(points) != 2 || points[0].Count+points[1].Count < 62 {
+		t.Errorf("metric: got %+v, want the waits of two levels", waits)
 	}
 }
 
@@ -208,7 +300,11 @@ func TestCheckRecovers(t *testing.T) {
 	if err := p.Check(t.Context()); err == nil {
 		t.Fatal("Check: got nil, want an error")
 	}
-	writeProgram(t, binary, `exec exiftool "$@"`)
+	real, err := exec.LookPath("exiftool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeProgram(t, binary, `exec perl `+real+` "$@"`) // perl may be run, whatever else is confined
 	until(t, "a healthy pool", func() bool { return p.Check(t.Context()) == nil })
 	if v, err := p.Version(t.Context()); err != nil || v == "" {
 		t.Errorf("Version: got %q, %v", v, err)

@@ -1,9 +1,7 @@
 package exiftool
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/reshelf/reshelf/shared/batch"
@@ -16,7 +14,7 @@ type Result struct {
 	// Tags are all tags but those that describe the alias instead of the file: see metadata.WithoutAlias. Where Fault
 	// is format they are what ExifTool could read nevertheless; with other faults there are none.
 	Tags metadata.Tags
-	// Version of the ExifTool that answered, "12.57"; "" if none did.
+	// Version of the ExifTool that read the file, or tried to, "12.57"; "" if none did.
 	Version string
 	// Warnings are ExifTool's lines on standard error for this file: raw, at most 20 of at most 500 bytes.
 	Warnings []string
@@ -25,6 +23,8 @@ type Result struct {
 	Fault batch.Reason
 	// FaultMessage is what happened, for a person; raw text.
 	FaultMessage string
+
+	before string // what ended ExifTool at the first try, where it took a second
 }
 
 // TagError is where ExifTool says that it could not make sense of a file, TagWarning where it has doubts.
@@ -46,55 +46,32 @@ func newResult(alias string, fields map[string]any) (Result, error) {
 		return Result{}, fmt.Errorf("%w: the answer is for %q", errLost, got)
 	}
 	var note keeper.Note
-	text, err := encodeValue(fields[keeper.NoteKey])
-	if err == nil {
-		err = json.Unmarshal(text, &note)
-	}
-	if err != nil {
+	text, _ := fields[keeper.NoteKey].(string)
+	if err := json.Unmarshal([]byte(text), &note); err != nil {
 		return Result{}, fmt.Errorf("%w: the answer has no note: %w", errLost, err)
 	}
-	if note.Fault == keeper.FaultUnavailable {
+	switch note.Fault {
+	case keeper.FaultUnavailable:
 		return Result{}, fmt.Errorf("%w: %s", ErrUnavailable, note.Message)
+	case keeper.FaultOutOfReach:
+		return Result{}, fmt.Errorf("%w: %s", errOutOfReach, note.Message)
 	}
-	r := Result{Version: note.ExifTool, Warnings: note.Warnings, Fault: note.Fault, FaultMessage: note.Message}
+	r := Result{Version: note.ExifTool, Warnings: note.Warnings, Fault: note.Fault, FaultMessage: note.Message, before: note.Before}
 	if r.Fault != "" {
 		return r, nil
 	}
-	if r.Tags, err = tagsOf(fields); err != nil {
-		return Result{}, err
+	object, _ := fields[keeper.TagsKey].(string)
+	source, tags, err := metadata.DecodeObject([]byte(object))
+	if err != nil {
+		return Result{}, fmt.Errorf("%w: the answer has no tags: %w", errLost, err)
 	}
-	if message, _ := fields[TagError].(string); message != "" && message != errorEmpty && message != errorUnknown {
+	if source != alias {
+		return Result{}, fmt.Errorf("%w: the answer's tags are for %q", errLost, source)
+	}
+	r.Tags = metadata.WithoutAlias(tags)
+	var message string
+	if json.Unmarshal(tags[TagError], &message) == nil && message != "" && message != errorEmpty && message != errorUnknown {
 		r.Fault, r.FaultMessage = batch.ReasonFormat, "exiftool says: "+message
 	}
 	return r, nil
-}
-
-// tagsOf turns go-exiftool's fields back into exact values. All scalars are strings, since the keeper quotes them.
-func tagsOf(fields map[string]any) (metadata.Tags, error) {
-	tags := make(metadata.Tags, len(fields))
-	for name, value := range fields {
-		if name == "SourceFile" || name == keeper.NoteKey {
-			continue
-		}
-		text, err := encodeValue(value)
-		if err != nil {
-			return nil, fmt.Errorf("tag %q: %w", name, err)
-		}
-		tags[name] = text
-	}
-	return metadata.WithoutAlias(tags), nil
-}
-
-// encodeValue is json.Marshal without the escapes for HTML.
-func encodeValue(v any) (json.RawMessage, error) {
-	if v == nil {
-		return nil, errors.New("no value")
-	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -88,6 +88,16 @@ func (p *roleProcess) numbers(t *testing.T) (numbers []int) {
 	return numbers
 }
 
+// playStart is what becomes of a program before it can become a keeper.
+func playStart(role string) {
+	switch role {
+	case "stopped":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	case "killed":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+}
+
 func playRole(role string) {
 	args := strings.Split(role, "\x1f")
 	switch args[0] {
@@ -132,6 +142,12 @@ func playBare(binary string, paths []string) {
 		fmt.Println(err)
 		return
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Println("panic:", r)
+			_, _ = io.Copy(io.Discard, os.Stdin)
+		}
+	}()
 	for _, path := range paths {
 		fm := et.ExtractMetadata(path)[0]
 		line := struct {

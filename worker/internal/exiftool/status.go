@@ -21,8 +21,12 @@ type Process struct {
 // Status describes the pool at this moment.
 type Status struct {
 	Processes []Process `json:"processes"`
+	// Version is that of the ExifTool started last, also where none runs now; "" before the first.
+	Version string `json:"version,omitempty"`
 	// Free is how many more files could be read at once now.
 	Free int `json:"free"`
+	// Gaps say in which ways the ExifTools are not confined, as far as is known: nothing before the first has started.
+	Gaps []string `json:"gaps,omitempty"`
 	// Abandoned counts processes that the kernel would not end. Each holds a goroutine and a few descriptors.
 	Abandoned int `json:"abandoned"`
 }
@@ -31,7 +35,12 @@ type Status struct {
 func (p *Pool) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Free: len(p.slots), Abandoned: p.abandoned}
+	s := Status{Version: p.version, Gaps: p.gaps, Abandoned: p.abandoned}
+	for _, one := range p.slots {
+		if one.reads == 0 {
+			s.Free++
+		}
+	}
 	for i, level := range p.running {
 		now := i.status()
 		s.Processes = append(s.Processes, Process{
@@ -47,11 +56,15 @@ func (p *Pool) Version(ctx context.Context) (string, error) {
 	if v := p.knownVersion(); v != "" {
 		return v, nil
 	}
-	s, err := p.acquire(ctx)
+	s, err := p.acquire(ctx, batch.LevelNormal)
 	if err != nil {
 		return "", err
 	}
-	defer func() { p.slots <- s }()
+	defer p.release(s)
+	if _, err := s.takeTurn(ctx, batch.LevelNormal, nil); err != nil {
+		return "", err
+	}
+	defer s.endTurn()
 	if _, err := p.instance(ctx, s, batch.LevelNormal); err != nil {
 		return "", err
 	}
@@ -74,11 +87,15 @@ func (p *Pool) Check(ctx context.Context) error {
 	if err == nil && p.knownVersion() != "" {
 		return nil
 	}
-	s, err := p.acquire(ctx)
+	s, err := p.acquire(ctx, batch.LevelNormal)
 	if err != nil {
 		return err
 	}
-	defer func() { p.slots <- s }()
+	defer p.release(s)
+	if _, err := s.takeTurn(ctx, batch.LevelNormal, nil); err != nil {
+		return err
+	}
+	defer s.endTurn()
 	if _, err := p.instance(ctx, s, batch.LevelNormal); err != nil {
 		return err
 	}

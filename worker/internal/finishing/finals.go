@@ -7,6 +7,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/extsort"
 	"github.com/reshelf/reshelf/shared/ledger"
 )
 
@@ -20,18 +21,19 @@ type final struct {
 }
 
 func newFinal(r batch.Record) final {
-	return final{Record: r, read: r.Outcome == batch.Done || len(r.Digests) > 0}
+	return final{Record: r, read: len(r.FromStore) == 0 && (r.Outcome == batch.Done || len(r.Digests) > 0)}
 }
 
 // finals yields exactly one final record for each listed object, in ascending order of key.
-func (f *finish) finals(ctx context.Context, rows *sortedRows) iter.Seq2[final, error] {
-	switch {
-	case f.batch.Kind == batch.Undo:
+func (f *finish) finals(ctx context.Context, rows *sortedRows, sidecars *extsort.Sorter) iter.Seq2[final, error] {
+	if f.batch.Kind == batch.Undo {
 		return undone(rows.all(ctx))
-	case f.batch.Kind == batch.Rename && rows != nil:
-		return joined(f.inspected(ctx), rows.all(ctx))
 	}
-	return f.unplanned(ctx)
+	records := described(f.inspected(ctx), sidecars.Sorted(ctx))
+	if f.batch.Kind == batch.Rename && rows != nil {
+		return joined(records, rows.all(ctx))
+	}
+	return f.unplanned(records)
 }
 
 // undone makes the final records of a batch that lists nothing: each row of its plan is an object.
@@ -48,9 +50,9 @@ func undone(rows iter.Seq2[rowEnd, error]) iter.Seq2[final, error] {
 }
 
 // unplanned makes the final records of a batch without a plan. Where the batch should have one, it was cancelled first.
-func (f *finish) unplanned(ctx context.Context) iter.Seq2[final, error] {
+func (f *finish) unplanned(records iter.Seq2[batch.Record, error]) iter.Seq2[final, error] {
 	return func(yield func(final, error) bool) {
-		for r, err := range f.inspected(ctx) {
+		for r, err := range records {
 			fin := newFinal(r)
 			if r.Outcome == batch.Done && f.batch.Kind == batch.Rename {
 				fin.Outcome, fin.Reason = batch.Skipped, batch.ReasonCancelled

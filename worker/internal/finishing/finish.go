@@ -5,12 +5,16 @@
 //
 // A batch of kind inspect: the record of inspecting.
 //
-// A batch of kind rename: an object that could not be inspected keeps that record's outcome and reason. For any other, the
+// A batch of kind rename: an object that could not be inspected keeps that record's outcome and reason, also where it was
+// renamed with the one that it is the sidecar of. For any other, the
 // outcome is that of its row of the plan: of the record of renaming where the row was to be renamed ("done" means that the
 // object has its planned name), else what the plan says, so an object that had its name already is "skipped: unchanged".
 // Digests, tags and identity are those that were inspected; To is the key that the object has now, if another.
 //
 // A batch of kind undo: the same from the plan alone; the identity is the one that the plan asked for.
+//
+// Each final record of a listed object names the XMP sidecars that describe it. They are found in the segment lists, before
+// the records are read.
 //
 // In a cancelled batch, what was not reached is "skipped: cancelled". What was inspected but not renamed is so too.
 //
@@ -56,7 +60,7 @@ const defaultShardRows = 1_000_000
 //
 // Errors wrap ledger.ErrCorrupt where the records do not cover the segment lists exactly, with the segment and the key, and
 // ErrUnsettled where renames of a cancelled batch are not settled. Finish holds one segment's records, the buffers of the
-// files that it writes and twice extsort's memory.
+// files that it writes and four times extsort's memory.
 func Finish(ctx context.Context, hold Hold, led *ledger.Ledger, b batch.Batch, st batch.Status, now time.Time) error {
 	return newFinish(hold, led, b, st, now).run(ctx)
 }
@@ -74,8 +78,11 @@ type finish struct {
 	shardRows int64
 	sort      extsort.Options
 	tally     tally
-	files     []report.File // those that are whole
-	open      []*stream     // those that are being written
+	// names of rows that were carried out or tried, with their segments; named if there are any.
+	names *extsort.Sorter
+	named bool
+	files []report.File // those that are whole
+	open  []*stream     // those that are being written
 }
 
 func newFinish(hold Hold, led *ledger.Ledger, b batch.Batch, st batch.Status, now time.Time) *finish {
@@ -135,18 +142,26 @@ func (f *finish) published(ctx context.Context) (bool, error) {
 }
 
 func (f *finish) write(ctx context.Context) error {
+	f.names = extsort.New(f.led.Store(), f.scratch("names"), f.sort)
 	rows, err := f.sortRows(ctx)
 	if err != nil {
 		return err
 	}
+	if err := f.writeNames(ctx); err != nil {
+		return err
+	}
+	sidecars, err := f.sortSidecars(ctx)
+	if err != nil {
+		return err
+	}
 	contents := extsort.New(f.led.Store(), f.scratch("contents"), f.sort)
-	if err := f.writeFinals(ctx, rows, contents); err != nil {
+	if err := f.writeFinals(ctx, rows, sidecars, contents); err != nil {
 		return err
 	}
 	if err := f.writeDuplicates(ctx, contents); err != nil {
 		return err
 	}
-	if err := errors.Join(rows.remove(ctx), contents.Remove(ctx)); err != nil {
+	if err := errors.Join(rows.remove(ctx), sidecars.Remove(ctx), contents.Remove(ctx)); err != nil {
 		return err
 	}
 	return f.publish(ctx)

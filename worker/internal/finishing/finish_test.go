@@ -68,6 +68,28 @@ func TestInspectBatch(t *testing.T) {
 	}
 }
 
+// What the store hashed was not read, and is equal to what was read and has the same digest.
+func TestDigestsFromTheStore(t *testing.T) {
+	f := newFixture(t, batch.Inspect)
+	f.segment(0, listed("a", "b", "c")...)
+	trusted := func(key archive.Key, seed byte) batch.Record {
+		r := done(t, key, 100, seed)
+		r.FromStore = []digest.Algorithm{digest.CRC32, digest.SHA256}
+		return r
+	}
+	f.part(batch.StepInspect, 0, done(t, "a", 100, 1), trusted("b", 1), trusted("c", 2))
+	f.seal(batch.StepInspect, 1)
+	check(t, f.finish())
+	r := f.result()
+	if s := r.summary; s.Counts.Done != 3 || s.FromStore != 2 || s.Inspected != 1 || s.InspectedBytes != 100 || s.Duplicates.Objects != 2 {
+		t.Errorf("got done %d, from the store %d, inspected %d with %d bytes, duplicates %+v; want 3, 2, 1 with 100, 2 objects",
+			s.Counts.Done, s.FromStore, s.Inspected, s.InspectedBytes, s.Duplicates)
+	}
+	if got := r.finals[1].FromStore; len(got) != 2 || r.rows[1].FromStore != "crc32,sha256" || r.rows[0].FromStore != "" {
+		t.Errorf("from the store: record %v, rows %q and %q", got, r.rows[1].FromStore, r.rows[0].FromStore)
+	}
+}
+
 // renameFixture has one object for each way in which a rename can end. Its groups keep rows out of order of key.
 func renameFixture(t *testing.T) *fixture {
 	f := newFixture(t, batch.Rename)
@@ -84,7 +106,7 @@ func renameFixture(t *testing.T) *fixture {
 			{N: 2, From: "broken", Outcome: batch.Failed, Reason: batch.ReasonNotDone},
 		},
 		[]batch.Row{
-			{N: 3, From: "c", To: "new/c"},
+			{N: 3, From: "c", To: "new/c", Changed: []string{"cut"}},
 			{N: 4, From: "conflict", To: "new/conflict"},
 			{N: 5, From: "d", To: "new/d"},
 			{N: 6, From: "same", To: "same", Outcome: batch.Skipped, Reason: batch.ReasonUnchanged},
@@ -114,15 +136,15 @@ func TestRenameBatch(t *testing.T) {
 	if s := r.summary; s.Renamed != 3 || s.Counts != (batch.Counts{Done: 3, Skipped: 2, Failed: 3, Bytes: 300}) || s.Inspected != 7 {
 		t.Errorf("renamed %d, counts %+v, inspected %d", s.Renamed, s.Counts, s.Inspected)
 	}
-	wantPlan := `from,to,outcome,reason,message,date_source
-a,new/a,done,,,ExifIFD:DateTimeOriginal
-b,,failed,no-value,no model,
-broken,,failed,not-inspected,,
-c,new/c,done,,,
-conflict,new/conflict,failed,conflict,because conflict,
-d,new/d,skipped,changed,because changed,
-same,same,skipped,unchanged,,
-z,new/z,done,,,
+	wantPlan := `from,to,outcome,reason,message,date_source,sidecar,changed
+a,new/a,done,,,ExifIFD:DateTimeOriginal,,
+b,,failed,no-value,no model,,,
+broken,,failed,not-inspected,,,,
+c,new/c,done,,,,,cut
+conflict,new/conflict,failed,conflict,because conflict,,,
+d,new/d,skipped,changed,because changed,,,
+same,same,skipped,unchanged,,,,
+z,new/z,done,,,,,
 `
 	if diff := cmp.Diff(wantPlan, r.text[report.PlanName]); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)

@@ -174,6 +174,7 @@ type result struct {
 	summary report.Summary
 	finals  []batch.Record
 	rows    []report.CatalogueRow
+	names   []byte
 	text    map[string]string // the other files
 }
 
@@ -230,6 +231,9 @@ func (r *result) load(t testing.TB, name string, raw []byte) (rows int64) {
 			r.finals = append(r.finals, rec)
 			rows++
 		}
+	case name == report.NamesName:
+		r.names = raw
+		return (int64(len(raw)) - 12) / report.NameEntry
 	default:
 		r.text[name] = string(raw)
 		rows = int64(strings.Count(string(raw), "\n")) - 1

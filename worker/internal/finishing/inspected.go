@@ -79,19 +79,26 @@ func (f *finish) listed(ctx context.Context) (int, error) {
 	return f.led.Segments(ctx, f.batch.ID, batch.StepInspect, generation)
 }
 
+// segment is the list of one segment.
+func (f *finish) segment(ctx context.Context, n int) (batch.Segment, error) {
+	ref := f.ref(batch.StepInspect, n)
+	seg, err := f.led.Segment(ctx, ref)
+	if errors.Is(err, store.ErrNotExist) {
+		return batch.Segment{}, corrupt(ref, "", "is missing")
+	}
+	return seg, err
+}
+
 // inspectedSegment is the records of one segment in order of key. All keys must be after last.
 func (f *finish) inspectedSegment(ctx context.Context, n int, last archive.Key) ([]batch.Record, error) {
 	if err := f.alive(ctx); err != nil {
 		return nil, err
 	}
-	ref := f.ref(batch.StepInspect, n)
-	seg, err := f.led.Segment(ctx, ref)
-	if errors.Is(err, store.ErrNotExist) {
-		return nil, corrupt(ref, "", "is missing")
-	}
+	seg, err := f.segment(ctx, n)
 	if err != nil {
 		return nil, err
 	}
+	ref := f.ref(batch.StepInspect, n)
 	f.tally.summary.Excluded += seg.Excluded
 	part, found, err := f.part(ctx, ref)
 	if err != nil {

@@ -178,13 +178,13 @@ func (o *outputs) finish() error {
 const aliveEvery = 256
 
 // writeFinals writes every final record to the files, counts it, and adds its content to contents.
-func (f *finish) writeFinals(ctx context.Context, rows *sortedRows, contents *extsort.Sorter) error {
+func (f *finish) writeFinals(ctx context.Context, rows *sortedRows, sidecars, contents *extsort.Sorter) error {
 	out, err := f.newOutputs(ctx, rows != nil)
 	if err != nil {
 		return err
 	}
 	n := 0
-	for fin, err := range f.finals(ctx, rows) {
+	for fin, err := range f.finals(ctx, rows, sidecars) {
 		if err != nil {
 			return err
 		}

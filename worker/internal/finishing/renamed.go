@@ -1,6 +1,7 @@
 package finishing
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,8 @@ type rowEnd struct {
 	// Now is the key that the object has now, "" if its own.
 	Now   archive.Key `json:"now,omitempty"`
 	Epoch int64       `json:"epoch,omitempty"`
+	// tried: the row was carried out, or was begun.
+	tried bool
 }
 
 // sortedRows are the ends of all rows of a plan. Rows are stored in segments that keep groups together, so they are
@@ -53,7 +56,7 @@ func (f *finish) sortRows(ctx context.Context) (*sortedRows, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := rows.add(ctx, ends); err != nil {
+		if err := errors.Join(rows.add(ctx, ends), f.addNames(ctx, n, ends)); err != nil {
 			return nil, err
 		}
 		f.hold.Advance(int64(len(ends)), 0)
@@ -131,8 +134,8 @@ func endOf(ref batch.Ref, row batch.Row, r batch.Record) (rowEnd, error) {
 	case r.Outcome == batch.Done && r.To != row.To:
 		return rowEnd{}, corrupt(ref, row.From, "was renamed to "+r.To.Text()+", its plan says "+row.To.Text())
 	}
-	row.Outcome, row.Reason, row.Message = r.Outcome, r.Reason, r.Message
-	return rowEnd{Row: row, Now: r.To, Epoch: r.Epoch}, nil
+	row.Outcome, row.Reason, row.Message = r.Outcome, r.Reason, cmp.Or(r.Message, row.Message)
+	return rowEnd{Row: row, Now: r.To, Epoch: r.Epoch, tried: true}, nil
 }
 
 func (s *sortedRows) add(ctx context.Context, ends []rowEnd) error {

@@ -50,6 +50,9 @@ func (t *tally) add(fin final) {
 		s.Inspected++
 		s.InspectedBytes += fin.Size
 	}
+	if len(fin.FromStore) > 0 {
+		s.FromStore++
+	}
 	if fin.To != "" && fin.To != fin.Key {
 		s.Renamed++
 	}

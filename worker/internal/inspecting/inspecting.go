@@ -1,4 +1,4 @@
-// Package inspecting makes the record of one object: its digests and its tags, from one open file.
+// Package inspecting makes the record of one object: its digests and its tags, from one read of it.
 //
 // What becomes of an object:
 //
@@ -9,18 +9,29 @@
 //   - failed, timeout, crashed, too-large, unreadable: ExifTool gave no tags. The record keeps the digests.
 //   - failed, changed: the object was not, or did not stay, what was listed. The record keeps nothing that was read.
 //   - failed, missing, special-file, unreadable, io, timeout: the object could not be read.
+//   - skipped, cold-storage: the object has to be restored before it can be read.
+//
+// Where the batch trusts the store's checksums, an object of which the store keeps all digests asked for is not read for
+// them. Where all of a content is read, it is failed, checksum-mismatch if the store keeps a digest that the content does not
+// have. The record keeps nothing that was read of it then.
+//
+// How much is read of an object in a remote store: see remote.go.
 //
 // Facts.Capture stays empty where no tag tells it; names may fall back on the modification time, records do not.
 package inspecting
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -29,9 +40,11 @@ import (
 	"github.com/reshelf/reshelf/worker/internal/exiftool"
 )
 
-// Tagger reads the tags of an open file. exiftool.Pool is one; it keeps its own deadlines.
+// Tagger reads the tags of an open file, which may be one that is brought in parts. exiftool.Pool is one; it keeps its own
+// deadlines.
 type Tagger interface {
 	Read(ctx context.Context, level batch.Level, file *os.File, name archive.Key) (exiftool.Result, error)
+	ReadPaged(ctx context.Context, level batch.Level, file *os.File, pages exiftool.Pages, name archive.Key) (exiftool.Result, error)
 }
 
 // Options of an Inspector; the zero value works.
@@ -41,6 +54,9 @@ type Options struct {
 	// Scratch is where contents without a local file are kept while ExifTool reads them. Defaults to the system's
 	// temporary folder.
 	Scratch string
+	// ScratchBytes bounds what is kept there at any time. Objects wait for one another where it is not enough. Defaults to
+	// 1 GiB; at least 16 MiB.
+	ScratchBytes int64
 }
 
 // Inspector makes records. It is safe for concurrent use.
@@ -48,6 +64,8 @@ type Inspector struct {
 	tagger  Tagger
 	options Options
 	buffers sync.Pool // of *[]byte, bufferSize each
+	room    *semaphore.Weighted
+	small   int64 // smallContent, but in tests
 	stuck   atomic.Int64
 }
 
@@ -63,8 +81,9 @@ func New(t Tagger, o Options) *Inspector {
 	if o.Stall == 0 {
 		o.Stall = 2 * time.Minute
 	}
+	o.ScratchBytes = max(cmp.Or(o.ScratchBytes, 1<<30), minScratch)
 	return &Inspector{
-		tagger: t, options: o,
+		tagger: t, options: o, room: semaphore.NewWeighted(o.ScratchBytes), small: smallContent,
 		buffers: sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }},
 	}
 }
@@ -131,8 +150,9 @@ func (i *Inspector) watch(ctx context.Context, v *inspection, done <-chan ended)
 			cancelled = nil
 			timer.Reset(cancelWait)
 		case <-timer.C:
-			if cancelled != nil && v.tagging.Load() {
-				timer.Reset(i.options.Stall) // the tagger keeps its own deadlines
+			// The tagger keeps its own deadlines, and the store where it reads in parts. The wait may just have ended.
+			if cancelled != nil && (v.waiting.Load() || len(v.alive) > 0) {
+				timer.Reset(i.options.Stall)
 				continue
 			}
 			return ended{}, false
@@ -146,8 +166,9 @@ type inspection struct {
 	store    store.Store
 	batch    batch.Batch
 	object   batch.Listed
+	kept     kept
 	alive    chan struct{} // told whenever something came
-	tagging  atomic.Bool
+	waiting  atomic.Bool   // for the tagger or for scratch space, not for the store
 	mu       sync.Mutex
 	progress func(bytes int64) // nil once abandoned
 }
@@ -176,24 +197,52 @@ func (v *inspection) moved() {
 
 func (v *inspection) run(ctx context.Context) (batch.Record, error) {
 	r := batch.Record{Object: v.object.Object, Outcome: batch.Done}
+	sums, object, err := v.askStore(ctx)
+	if err != nil {
+		return failed(ctx, r, err)
+	}
+	v.kept = sums
+	digests, ok := sums.all(v.batch.Digests)
+	if ok && !v.wantsTags() {
+		return unread(object, digests), nil
+	}
+	if v.wantsTags() && !v.store.Properties().Local {
+		if v.object.Size > v.small && (ok || v.batch.Digests.Len() == 0) {
+			return v.inParts(ctx, digests)
+		}
+		return v.download(ctx)
+	}
+	return v.whole(ctx, func(r *batch.Record, content *store.Content) (source, error) {
+		return source{file: content.File}, v.hash(ctx, r, content)
+	})
+}
+
+// whole reads an object from its start to its end by read, which returns what its tags are read from.
+func (v *inspection) whole(ctx context.Context, read func(*batch.Record, *store.Content) (source, error)) (batch.Record, error) {
+	r := batch.Record{Object: v.object.Object, Outcome: batch.Done}
 	content, err := v.store.Open(ctx, v.object.Key, 0, -1, v.object.Identity)
 	if err != nil {
 		return failed(ctx, r, err)
 	}
 	defer func() { _ = content.Close() }() // it was only read
 	r.Object = content.Object
-	file, err := v.read(ctx, &r, content)
-	if file != content.File {
-		defer func() { _ = file.Close() }()
-	}
+	from, err := read(&r, content)
 	if err != nil {
-		return failed(ctx, r, err)
+		return failed(ctx, r, confirm(ctx, content, err))
 	}
+	return v.tagged(ctx, r, from, content)
+}
+
+// tagged adds the tags to a record, where they are wanted, if content is still what it was.
+func (v *inspection) tagged(ctx context.Context, r batch.Record, from source, content *store.Content) (batch.Record, error) {
 	if v.wantsTags() {
-		v.tagging.Store(true)
-		err = v.tag(ctx, &r, file)
-		v.tagging.Store(false)
+		v.waiting.Store(true)
+		err := v.tag(ctx, &r, from)
 		v.moved()
+		v.waiting.Store(false)
+		if errors.As(err, new(exiftool.ContentError)) {
+			return failed(ctx, batch.Record{Object: v.object.Object}, err)
+		}
 		if err != nil {
 			return r, fmt.Errorf("read tags of %s: %w", r.Key.Text(), err)
 		}
@@ -206,31 +255,24 @@ func (v *inspection) run(ctx context.Context) (batch.Record, error) {
 
 func (v *inspection) wantsTags() bool { return v.batch.Level != batch.LevelNone && v.batch.Level != "" }
 
-// read hashes the content and returns a file that holds it: the content's own, or, if tags are wanted of a remote one, a
-// temporary one that has no name and is the caller's to close.
-func (v *inspection) read(ctx context.Context, r *batch.Record, content *store.Content) (*os.File, error) {
-	if content.File != nil || !v.wantsTags() {
-		if v.batch.Digests.Len() == 0 {
-			return content.File, nil
-		}
-		return content.File, v.hash(ctx, r, content)
+// hash computes the digests that the batch asks for, if any, of a content. One with other digests than the store keeps is a
+// mismatchError.
+func (v *inspection) hash(ctx context.Context, r *batch.Record, content io.Reader) error {
+	if v.batch.Digests.Len() == 0 && (v.store.Properties().Local || !v.wantsTags()) {
+		return nil
 	}
-	file, err := v.spool()
-	if err != nil {
-		return content.File, err
-	}
-	return file, v.hash(ctx, r, io.TeeReader(content, spoolWriter{file}))
-}
-
-func (v *inspection) hash(ctx context.Context, r *batch.Record, source io.Reader) error {
 	buffer := v.buffers.Get().(*[]byte)
 	defer v.buffers.Put(buffer)
-	digests, n, err := digest.Sum(ctx, v.batch.Digests, source, *buffer, v.advance)
+	digests, n, err := digest.Sum(ctx, v.kept.with(v.batch.Digests), content, *buffer, v.advance)
 	if err != nil {
 		return err
 	}
 	if n != r.Size {
 		return fmt.Errorf("read %d of %d bytes: %w", n, r.Size, store.ErrChanged)
+	}
+	digests, wrong := v.kept.compare(digests, v.batch.Digests)
+	if wrong != "" {
+		return mismatchError(wrong)
 	}
 	r.Digests = digests
 	return nil

@@ -9,9 +9,11 @@ import (
 	"image"
 	"image/jpeg"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,6 +182,29 @@ func TestInspectNotWhatWasListed(t *testing.T) {
 			must(t, os.Remove(path(key)))
 			must(t, os.Symlink("/etc/passwd", path(key)))
 		}, batch.ReasonSpecial},
+		{"a link out of the archive", func(t *testing.T, key string) {
+			must(t, os.Remove(path(key)))
+			must(t, os.Symlink(writeOutside(t), path(key)))
+		}, batch.ReasonSpecial},
+		{"a pipe", func(t *testing.T, key string) {
+			must(t, os.Remove(path(key)))
+			must(t, syscall.Mkfifo(path(key), 0o600))
+		}, batch.ReasonSpecial},
+		{"a socket", func(t *testing.T, key string) {
+			must(t, os.Remove(path(key)))
+			l, err := net.Listen("unix", path(key))
+			must(t, err)
+			t.Cleanup(func() { _ = l.Close() })
+		}, batch.ReasonSpecial},
+		{"a device", func(t *testing.T, key string) {
+			must(t, os.Remove(path(key)))
+			const zero = 1<<8 | 5 // as /dev/zero, which never ends
+			if err := syscall.Mknod(path(key), syscall.S_IFCHR|0o600, zero); errors.Is(err, syscall.EPERM) {
+				t.Skip("this user may not make devices")
+			} else {
+				must(t, err)
+			}
+		}, batch.ReasonSpecial},
 		{"a folder", func(t *testing.T, key string) {
 			must(t, os.Remove(path(key)))
 			must(t, os.Mkdir(path(key), 0o700))
@@ -196,6 +221,14 @@ func TestInspectNotWhatWasListed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// writeOutside makes a good photograph that no archive holds.
+func writeOutside(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "outside.jpg")
+	must(t, os.WriteFile(path, []byte(jpegText(t)), 0o600))
+	return path
 }
 
 // hooked is a store whose contents are read through hook.
@@ -317,6 +350,28 @@ func TestInspectStalled(t *testing.T) {
 	}
 	if f.moved != moved {
 		t.Error("progress was told after Inspect had returned")
+	}
+}
+
+// busy is a Tagger whose keepers are all in use for a while.
+type busy time.Duration
+
+func (b busy) Read(context.Context, batch.Level, *os.File, archive.Key) (exiftool.Result, error) {
+	time.Sleep(time.Duration(b))
+	return exiftool.Result{}, nil
+}
+
+func (b busy) ReadPaged(ctx context.Context, level batch.Level, file *os.File, _ exiftool.Pages, name archive.Key) (exiftool.Result, error) {
+	return b.Read(ctx, level, file, name)
+}
+
+// More objects are in hand than there are keepers, so they wait for one another.
+func TestWaitingForTheTaggerIsNoStall(t *testing.T) {
+	f := newFixture(t, inspecting.Options{})
+	o := f.write(t, "a.jpg", "content")
+	f.inspector = inspecting.New(busy(500*time.Millisecond), inspecting.Options{Stall: 100 * time.Millisecond})
+	if r := f.inspect(t, o); r.Outcome != batch.Done {
+		t.Errorf("got %+v, want it done", r)
 	}
 }
 

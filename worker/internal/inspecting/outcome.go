@@ -15,37 +15,22 @@ import (
 	"github.com/reshelf/reshelf/shared/metadata"
 	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/worker/internal/exiftool"
+	"github.com/reshelf/reshelf/worker/internal/paging"
 )
 
-// errSpool: this machine could not keep the content. It is no fault of the object.
-var errSpool = errors.New("keep the content in scratch space")
-
-// spool makes a temporary file without a name, which the kernel frees even if this process is killed.
-func (v *inspection) spool() (*os.File, error) {
-	file, err := os.CreateTemp(v.options.Scratch, "reshelf-content-")
-	if err == nil {
-		err = os.Remove(file.Name())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errSpool, err)
-	}
-	return file, nil
-}
-
-// spoolWriter tells failures to write from failures to read the object.
-type spoolWriter struct{ file *os.File }
-
-func (w spoolWriter) Write(p []byte) (int, error) {
-	n, err := w.file.Write(p)
-	if err != nil {
-		err = fmt.Errorf("%w: %w", errSpool, err)
-	}
-	return n, err
+// source is what the tags of an object are read from: a file, which is whole unless pages is set.
+type source struct {
+	file  *os.File
+	pages *paging.File
 }
 
 // tag puts what ExifTool says into the record.
-func (v *inspection) tag(ctx context.Context, r *batch.Record, file *os.File) error {
-	result, err := v.tagger.Read(ctx, v.batch.Level, file, r.Key)
+func (v *inspection) tag(ctx context.Context, r *batch.Record, from source) error {
+	result, err := v.read(ctx, from, r.Key)
+	if errors.Is(err, paging.ErrTooMany) {
+		r.Outcome, r.Reason, r.Message = batch.Failed, batch.ReasonTimeout, "exiftool asks for part after part of it and comes to no end"
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -65,6 +50,13 @@ func (v *inspection) tag(ctx context.Context, r *batch.Record, file *os.File) er
 	return nil
 }
 
+func (v *inspection) read(ctx context.Context, from source, key archive.Key) (exiftool.Result, error) {
+	if from.pages != nil {
+		return v.tagger.ReadPaged(ctx, v.batch.Level, from.file, from.pages, key)
+	}
+	return v.tagger.Read(ctx, v.batch.Level, from.file, key)
+}
+
 // said is what ExifTool says of the file in tags of its own.
 func said(tags metadata.Tags) (lines []string) {
 	for _, name := range []string{exiftool.TagError, exiftool.TagWarning} {
@@ -82,7 +74,12 @@ func failed(ctx context.Context, r batch.Record, err error) (batch.Record, error
 		return batch.Record{}, fmt.Errorf("inspect %s: %w", r.Key.Text(), err)
 	}
 	r.Outcome, r.Digests = batch.Failed, nil
+	var mismatch mismatchError
 	switch {
+	case errors.As(err, &mismatch):
+		r.Reason, r.Message = batch.ReasonMismatch, mismatch.Error()
+	case errors.Is(err, store.ErrCold):
+		r.Outcome, r.Reason, r.Message = batch.Skipped, batch.ReasonCold, "it is in cold storage; restore the object, then inspect it again"
 	case errors.Is(err, store.ErrChanged):
 		r.Reason, r.Message = batch.ReasonChanged, "it changed after it was listed, or while it was read; inspect it again when nobody writes to it"
 	case errors.Is(err, store.ErrNotExist):
@@ -100,7 +97,7 @@ func failed(ctx context.Context, r batch.Record, err error) (batch.Record, error
 // notItsFault reports errors of the archive as a whole and of this machine, which end the segment and not the object.
 func notItsFault(err error) bool {
 	others := []error{
-		store.ErrUnavailable, store.ErrNoSpace, errSpool, context.Canceled, context.DeadlineExceeded,
+		store.ErrUnavailable, store.ErrNoSpace, paging.ErrScratch, context.Canceled, context.DeadlineExceeded,
 		unix.EMFILE, unix.ENFILE, unix.ENOMEM,
 	}
 	return slices.ContainsFunc(others, func(other error) bool { return errors.Is(err, other) })

@@ -1,7 +1,9 @@
 package planning
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,24 +18,24 @@ import (
 	"github.com/reshelf/reshelf/shared/extsort"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/listing"
+	"github.com/reshelf/reshelf/shared/metadata"
 	"github.com/reshelf/reshelf/shared/naming"
 )
 
-// candidate is an object before it is known what it belongs to.
+// candidate is an object before it is known what it belongs to, with what its name, or that of the object that it is the
+// sidecar of, is made of. It is small, whatever the object's tags are.
 type candidate struct {
-	Captured string    `json:"c"`
-	Row      batch.Row `json:"r"`
-	// Named is the name, or why there is none, that the template gives the object as a principal.
-	Named named `json:"n,omitzero"`
-	// Record is what the name is made of, where that has to wait for the object's number.
-	Record *batch.Record `json:"v,omitempty"`
-}
-
-type named struct {
-	Key        archive.Key  `json:"k,omitempty"`
-	DateSource string       `json:"d,omitempty"`
-	Reason     batch.Reason `json:"r,omitempty"`
-	Message    string       `json:"m,omitempty"`
+	Row     batch.Row       `json:"r"`
+	Facts   metadata.Facts  `json:"f,omitzero"`
+	Tags    metadata.Tags   `json:"t,omitempty"`
+	Digests []digest.Digest `json:"d,omitempty"`
+	// Columns are what the manifest says of it, and Original is its first name; neighbourhoods looks them up.
+	Columns  map[string]string `json:"-"`
+	Original string            `json:"-"`
+	// Mute says why an object that should be an XMP sidecar says nothing.
+	Mute string `json:"m,omitempty"`
+	// Follows: it could not be inspected, which settled the Row, but as a sidecar it moves with its object.
+	Follows bool `json:"o,omitempty"`
 }
 
 // evaluate turns the records of the inspect step into rows that are settled and units that want to move.
@@ -42,8 +44,14 @@ func (p *planner) evaluate(ctx context.Context) error {
 	if err := p.gather(ctx, members); err != nil {
 		return err
 	}
+	if err := p.gatherColumns(ctx); err != nil {
+		return err
+	}
+	if err := p.gatherOriginals(ctx, members); err != nil {
+		return err
+	}
 	numbers, stop := func() (int64, error) { return 0, nil }, func() {}
-	if p.template.Needs().Seq {
+	if counters(p.template) > 0 {
 		order, err := p.number(ctx, members)
 		if err != nil {
 			return err
@@ -73,7 +81,14 @@ func (p *planner) gather(ctx context.Context, members *extsort.Sorter) error {
 		if err != nil {
 			return err
 		}
-		raw, err := json.Marshal(p.candidate(r))
+		c := p.candidate(r)
+		if _, err := archive.ParseKey(string(r.Key)); err != nil { // it has no name that others could follow
+			if err := p.emitRow(ctx, string(r.Key), c.Row); err != nil {
+				return err
+			}
+			continue
+		}
+		raw, err := json.Marshal(c)
 		if err != nil {
 			return fmt.Errorf("record of %s: %w", r.Key.Text(), err)
 		}
@@ -127,27 +142,19 @@ func (p *planner) inspectedPart(ctx context.Context, ref batch.Ref, yield func(b
 	return true, nil
 }
 
-// candidate names an object as if it were a principal, or keeps what that takes.
+// candidate settles an object that nothing can rename, and keeps of any other what names are made of.
 func (p *planner) candidate(r batch.Record) candidate {
-	c := candidate{Captured: captured(r), Row: batch.Row{From: r.Key, Want: r.Identity}}
+	c := candidate{Row: batch.Row{From: r.Key, Want: r.Identity}}
 	library, managed := listing.ManagedLibrary(r.Key)
-	switch needs := p.template.Needs(); {
+	switch {
 	case managed:
 		settle(&c.Row, batch.Skipped, batch.ReasonLibrary,
 			fmt.Sprintf("it is in %s, which another program manages; rename it there", archive.EscapeText(library)))
 	case r.Outcome != batch.Done:
 		settle(&c.Row, r.Outcome, batch.ReasonNotDone, fmt.Sprintf("it was not inspected: %s", why(r)))
-	case needs.Seq:
-		if !needs.Tags {
-			r.Tags = nil
-		}
-		if needs.Digests == digest.Set(0) {
-			r.Digests = nil
-		}
-		r.Warnings, r.Message = nil, ""
-		c.Record = &r
+		c.Mute, c.Follows = c.Row.Message, naming.IsXMP(r.Key) && isOfContent(r.Reason)
 	default:
-		c.Named = p.name(r, 0)
+		p.know(&c, r)
 	}
 	return c
 }
@@ -157,23 +164,6 @@ func why(r batch.Record) string {
 		return string(r.Reason)
 	}
 	return string(r.Reason) + ", " + r.Message
-}
-
-func (p *planner) name(r batch.Record, seq int64) named {
-	v := naming.Values{
-		Key: r.Key, Size: r.Size, MTime: r.ModTime(), Tags: r.Tags, Digests: r.Digests, Seq: seq, Location: p.opts.Location,
-	}
-	if r.Facts != nil {
-		v.Facts = *r.Facts
-	}
-	res, err := p.template.Name(v)
-	switch {
-	case errors.Is(err, naming.ErrNoValue):
-		return named{Reason: batch.ReasonNoValue, Message: err.Error()}
-	case err != nil:
-		return named{Reason: batch.ReasonBadName, Message: err.Error()}
-	}
-	return named{Key: res.Key, DateSource: res.DateSource}
 }
 
 // arranger takes what neighbourhoods finds. Each is called as often as needed.
@@ -187,6 +177,9 @@ type arranger struct {
 // neighbourhoods divides candidates with equal group keys into units, in order of group key, then principal.
 func (p *planner) neighbourhoods(ctx context.Context, members *extsort.Sorter, to arranger) error {
 	n := neighbourhood{arranger: to, limit: p.opts.Rows, near: map[archive.Key]*candidate{}}
+	columns, originals := beside(ctx, p.columns), beside(ctx, p.originals)
+	defer columns.stop()
+	defer originals.stop()
 	for it, err := range members.Sorted(ctx) {
 		if err == nil {
 			err = p.tick(ctx)
@@ -195,6 +188,9 @@ func (p *planner) neighbourhoods(ctx context.Context, members *extsort.Sorter, t
 			return err
 		}
 		c, err := decode[candidate](it.Value)
+		if err == nil {
+			err = c.lookUp(it.Key, columns, originals)
+		}
 		if err != nil {
 			return err
 		}
@@ -259,21 +255,29 @@ func (p *planner) tooMany(ctx context.Context, c *candidate) error {
 	return p.emitRow(ctx, string(c.Row.From), c.Row)
 }
 
-// number numbers the principals that can be named by capture time, then key, from 1. The result is in the order of
-// neighbourhoods.
+// number numbers the principals that can be named by capture time, then key, from 1, in each scope of the template's counters.
+// The result is in the order of neighbourhoods, an object's numbers in that of scopesOf.
 func (p *planner) number(ctx context.Context, members *extsort.Sorter) (*extsort.Sorter, error) {
 	order, numbers := p.sorter("order"), p.sorter("numbers")
 	err := p.neighbourhoods(ctx, members, arranger{unit: func(near map[archive.Key]*candidate, of naming.Unit) error {
-		c := near[of.Principal]
-		if c.Record == nil {
+		k := p.known(near, of)
+		if !k.principal.Row.Moves() {
 			return nil
 		}
-		return order.Add(ctx, []byte(c.Captured+"\x00"+string(c.Row.From)), []byte(c.Row.From))
+		v := k.values(p.template)
+		for i, scope := range scopesOf(p.template, v) {
+			in := inScope(i, scope)
+			if err := order.Add(ctx, append(in, p.template.Captured(v)+"\x00"+string(v.Key)...), append(in, v.Key...)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}, crowd: func(*candidate) error { return nil }})
 	if err != nil {
 		return nil, err
 	}
 	var n uint64
+	var last []byte
 	for it, err := range order.Sorted(ctx) {
 		if err == nil {
 			err = p.tick(ctx)
@@ -281,12 +285,26 @@ func (p *planner) number(ctx context.Context, members *extsort.Sorter) (*extsort
 		if err != nil {
 			return nil, err
 		}
+		in, key := it.Value[:scopeBytes], archive.Key(it.Value[scopeBytes:])
+		if !bytes.Equal(in, last) {
+			n, last = 0, bytes.Clone(in)
+		}
 		n++
-		if err := numbers.Add(ctx, groupItem(archive.Key(it.Value)), binary.BigEndian.AppendUint64(nil, n)); err != nil {
+		counter := append(append(groupItem(key), 0), in[:1]...)
+		if err := numbers.Add(ctx, counter, binary.BigEndian.AppendUint64(nil, n)); err != nil {
 			return nil, err
 		}
 	}
 	return numbers, order.Remove(ctx)
+}
+
+// scopeBytes is the length of inScope: a counter's number and a hash of the scope, whose order does not matter.
+const scopeBytes = 1 + sha256.Size
+
+// inScope begins the sort keys of a counter's scope. A template has fewer counters than a byte has values (naming.MaxCounters).
+func inScope(counter int, scope string) []byte {
+	sum := sha256.Sum256([]byte(scope))
+	return append([]byte{byte(counter)}, sum[:]...)[:scopeBytes:scopeBytes]
 }
 
 func pullNumbers(sorted iter.Seq2[extsort.Item, error]) (next func() (int64, error), stop func()) {
@@ -302,28 +320,44 @@ func pullNumbers(sorted iter.Seq2[extsort.Item, error]) (next func() (int64, err
 
 // unit makes the rows of a principal and its companions.
 func (p *planner) unit(near map[archive.Key]*candidate, of naming.Unit, next func() (int64, error)) (*unit, error) {
-	first := near[of.Principal]
-	if first.Record != nil {
-		n, err := next()
-		if err != nil {
-			return nil, err
+	k := p.known(near, of)
+	principal := k.principal.Row
+	if principal.Moves() {
+		k.numbers = make([]int64, counters(p.template))
+		for i := range k.numbers {
+			var err error
+			if k.numbers[i], err = next(); err != nil {
+				return nil, err
+			}
 		}
-		first.Named = p.name(*first.Record, n)
 	}
-	u := &unit{Captured: first.Captured, Natural: first.Named.Key, Rows: []batch.Row{first.Row}}
-	for _, k := range of.Companions {
-		u.Rows = append(u.Rows, near[k].Row)
+	u := &unit{Captured: p.template.Captured(k.values(p.template)), Rows: []batch.Row{principal}, Notes: map[int]string{}}
+	for i, key := range of.Companions {
+		row, note := near[key].asCompanion()
+		u.Rows = append(u.Rows, row)
+		u.note(i+1, note)
 	}
-	principal := &u.Rows[0]
+	if !principal.Moves() {
+		return u, nil
+	}
+	if p.template.Needs().Tags {
+		u.note(0, k.note())
+	}
+	named, err := p.template.Name(k.values(p.template))
 	switch {
-	case !principal.Moves():
-	case first.Named.Reason != "":
-		settle(principal, batch.Failed, first.Named.Reason, first.Named.Message)
+	case errors.Is(err, naming.ErrNoValue):
+		settle(&u.Rows[0], batch.Failed, batch.ReasonNoValue, err.Error())
+	case err != nil:
+		settle(&u.Rows[0], batch.Failed, batch.ReasonBadName, err.Error())
 	case u.settled(): // a companion cannot move
 	default:
-		u.rename(u.Natural)
+		u.Natural = named.Key
+		u.rename(u.Natural, p.props)
 		for i := range u.Rows {
-			u.Rows[i].DateSource = first.Named.DateSource
+			u.Rows[i].DateSource, u.Rows[i].Changed = named.DateSource, named.Changed
+			if named.Sidecar {
+				u.Rows[i].Sidecar = k.sidecar.Row.From
+			}
 		}
 	}
 	return u, nil

@@ -1,6 +1,7 @@
 package planning
 
 import (
+	"cmp"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -9,12 +10,23 @@ import (
 	"github.com/reshelf/reshelf/shared/naming"
 )
 
-// path is a key in the form in which names are compared and ordered: folded, with NUL, which no key holds, for slashes.
-// Its order puts a folder right before what lies in it: in plain byte order "a!" comes between "a" and "a/b".
+// path is a key in the form in which names are compared and ordered: folded, with NUL for slashes. Its order puts a folder
+// right before what lies in it: in plain byte order "a!" comes between "a" and "a/b".
 type path string
 
+// pathOf is the path of a key. Keys that no object should have, and a bucket may ("a//b", or one with a NUL), have a path
+// too, so that they take room among the others. No name that a plan gives has the control character that stands in it.
 func pathOf(key archive.Key) path {
-	return path(strings.ReplaceAll(naming.Fold(key), "/", "\x00"))
+	const stand = "\x01" // for NUL, and for a segment that is empty
+	folded := strings.ReplaceAll(naming.Fold(key), "\x00", stand)
+	if folded == "" || folded[0] != '/' && folded[len(folded)-1] != '/' && !strings.Contains(folded, "//") {
+		return path(strings.ReplaceAll(folded, "/", "\x00"))
+	}
+	segments := strings.Split(folded, "/")
+	for i, s := range segments {
+		segments[i] = cmp.Or(s, stand)
+	}
+	return path(strings.Join(segments, "\x00"))
 }
 
 // holds reports whether other lies in the folder p.

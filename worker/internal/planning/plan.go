@@ -4,14 +4,16 @@
 // memory does not grow with the archive:
 //
 //  1. Evaluate. The records of the inspect step are sorted by naming.GroupKey and arranged into units: a principal with
-//     the companions that move with it. The template names the principal, its companions follow. Units that cannot be
-//     named, or have their names already, are settled here.
+//     the companions that move with it. The template names the principal, by its record and what its XMP sidecar says; its
+//     companions follow. What a manifest says of the objects and which names they had first is sorted alike and joined, where
+//     the template asks for it. Units that cannot be named, or have their names already, are settled here.
 //  2. Check. The names that the others want are merged with every key of the archive, excluded ones too, in an order that
 //     puts a folder right before what lies in it, keys folded (naming.Fold). One pass over it finds the names that are
 //     wanted twice, that are taken, or that are folders or below objects.
 //  3. Resolve, by the batch's conflict policy. Policy number repeats: it proposes the least free number to each unit in
 //     order of capture time and key, and checks again, at most Rounds times.
 //  4. Write. The rows are sorted by the key of the unit's principal and written in segments, and the summary is counted.
+//     Where the archive cannot rename safely, and nobody says that nobody else writes, rows that would move fail here.
 //
 // The manifest that seals the plan is created if absent: of several executions the first wins, and the others adopt what
 // it sealed. An execution that was interrupted leaves nothing that counts; the next one starts again under its own epoch.
@@ -58,8 +60,6 @@ type Options struct {
 	Rows int
 	// Memory is what each sort holds, in bytes; fewer than ten are at work at once. Defaults to DefaultMemory.
 	Memory int
-	// Location is the time zone of names (see naming.Values). It must be the same in every execution of one batch.
-	Location *time.Location
 }
 
 func (o Options) withDefaults() Options {
@@ -84,12 +84,12 @@ func Plan(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b 
 	if b.Renaming == nil {
 		return fmt.Errorf("plan batch %s: %w: it has no template", b.ID, batch.ErrInvalid)
 	}
-	t, err := naming.Parse(b.Renaming.Template)
+	t, err := b.Renaming.Parse()
 	if err != nil {
 		return fmt.Errorf("plan batch %s: %w", b.ID, err)
 	}
 	p := &planner{
-		desk:    newDesk(hold, led, b, epoch, opts),
+		desk:    newDesk(hold, led, st, b, epoch, opts),
 		archive: st, template: t, policy: b.Renaming.OnConflict,
 	}
 	if err := p.desk.seal(ctx, p.plan); err != nil {
@@ -103,14 +103,15 @@ type desk struct {
 	hold    Hold
 	led     *ledger.Ledger
 	batch   batch.Batch
+	props   store.Properties // of the archive
 	epoch   int64
 	opts    Options
 	passed  int64
 	sorters []*extsort.Sorter
 }
 
-func newDesk(hold Hold, led *ledger.Ledger, b batch.Batch, epoch int64, opts Options) *desk {
-	return &desk{hold: hold, led: led, batch: b, epoch: epoch, opts: opts.withDefaults()}
+func newDesk(hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch int64, opts Options) *desk {
+	return &desk{hold: hold, led: led, batch: b, props: st.Properties(), epoch: epoch, opts: opts.withDefaults()}
 }
 
 // seal runs work and seals the plan that it returns, unless one is sealed already.
@@ -209,6 +210,11 @@ type planner struct {
 	template *naming.Template
 	policy   batch.Conflict
 
+	// columns holds what the manifest says of objects, by what they may belong to, like the members of evaluate; nil if no name
+	// is made of it.
+	columns *extsort.Sorter
+	// originals holds the first names of objects that have others now, likewise.
+	originals *extsort.Sorter
 	// rows holds rows whose outcome is settled, by principal and key.
 	rows *extsort.Sorter
 	// units and wishes hold the units that want to move, by id, and the names that they want, by path.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -59,10 +60,11 @@ type world struct {
 	archive store.Store
 	led     *ledger.Ledger
 	facts   map[string]metadata.Facts // by content
+	tags    map[string]metadata.Tags  // likewise; facts follow from them
 }
 
 func newWorld() *world {
-	return &world{archive: memstore.New(archive.Root{}), led: ledger.New(memstore.New(archive.Root{})), facts: map[string]metadata.Facts{}}
+	return &world{archive: memstore.New(archive.Root{}), led: ledger.New(memstore.New(archive.Root{})), facts: map[string]metadata.Facts{}, tags: map[string]metadata.Tags{}}
 }
 
 // object is a file of an archive. Its content, which is unique, is its key and its number.
@@ -70,6 +72,8 @@ type object struct {
 	key archive.Key
 	// day is that of the capture time, 0 if there is none.
 	day int
+	// tags are read in it; day is nothing then.
+	tags metadata.Tags
 	// problem: it could not be inspected.
 	problem batch.Reason
 	// excluded: the batch does not list it.
@@ -82,6 +86,9 @@ func (w *world) put(t tester, objects []object) {
 	for i, o := range objects {
 		content := fmt.Sprintf("%s %d", o.key, i)
 		check(t, w.archive.Create(context.Background(), o.key, strings.NewReader(content)))
+		if o.tags != nil {
+			w.tags[content] = o.tags
+		}
 		if o.day > 0 {
 			w.facts[content] = metadata.Facts{Capture: metadata.Time{
 				Wall: fmt.Sprintf("2024-01-%02dT10:00:00", o.day), Source: "ExifIFD:DateTimeOriginal",
@@ -147,6 +154,13 @@ func (w *world) inspect(t tester, b batch.Batch, problems map[archive.Key]batch.
 			r := batch.Record{Object: o.Object, Outcome: batch.Done}
 			if facts, ok := w.facts[contents[o.Key]]; ok {
 				r.Facts = &facts
+			}
+			if tags, ok := w.tags[contents[o.Key]]; ok {
+				facts := metadata.Derive(tags)
+				r.Tags, r.Facts = tags, &facts
+				if warning, ok := tags.Text("ExifTool:Warning"); ok {
+					r.Warnings = []string{warning}
+				}
 			}
 			if p := problems[o.Key]; p != "" {
 				r = batch.Record{Object: o.Object, Outcome: batch.Failed, Reason: p, Message: "for this test"}
@@ -383,7 +397,7 @@ func TestPlan(t *testing.T) {
 // checkSummary compares a plan's summary with its rows.
 func checkSummary(t tester, p batch.Plan, rows []batch.Row) {
 	t.Helper()
-	want := batch.PlanSummary{Rows: int64(len(rows))}
+	want := batch.PlanSummary{Rows: int64(len(rows)), Changed: map[string]int64{}}
 	old, now := map[archive.Key]bool{}, map[archive.Key]bool{}
 	reasons := map[batch.Reason]int64{}
 	for i, r := range rows {
@@ -396,6 +410,15 @@ func checkSummary(t tester, p batch.Plan, rows []batch.Row) {
 				t.Errorf("row of %s says %q without a message", r.From, r.Reason)
 			}
 			continue
+		}
+		if r.Sidecar != "" && r.From == r.Group {
+			want.Sidecars++
+		}
+		if r.Message != "" && r.From == r.Group {
+			want.SidecarsMuted++
+		}
+		for _, what := range r.Changed {
+			want.Changed[what]++
 		}
 		want.Moves++
 		want.Bytes += r.Want.Size
@@ -414,8 +437,8 @@ func checkSummary(t tester, p batch.Plan, rows []batch.Row) {
 	if len(got.Sample) != int(min(want.Moves, 5)) {
 		t.Errorf("summary has a sample of %d rows of %d", len(got.Sample), want.Moves)
 	}
-	got.Skipped, got.Failed, got.Examples, got.Sample, got.DateSources = nil, nil, nil, nil, nil
-	if diff := cmp.Diff(want, got); diff != "" {
+	got.Skipped, got.Failed, got.Examples, got.Sample, got.DateSources, got.Notes = nil, nil, nil, nil, nil, nil
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("summary differs (-want +got):\n%s", diff)
 	}
 }

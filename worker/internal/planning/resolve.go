@@ -48,7 +48,7 @@ func (p *planner) resolve(ctx context.Context) error {
 func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter) error {
 	verdicts := r.sorter("verdicts")
 	c := checker{
-		all: r.policy != batch.ConflictNumber, foldsCase: r.archive.Properties().FoldsCase,
+		all: r.policy != batch.ConflictNumber, foldsCase: r.props.FoldsCase,
 		refuse: func(id string, v verdict) error {
 			raw, err := json.Marshal(v)
 			if err != nil {
@@ -221,7 +221,7 @@ func (r *resolver) propose(ctx context.Context) (units, wishes *extsort.Sorter, 
 		if u.Number, err = free.next(family(u.Natural), u.Number); err != nil {
 			return nil, nil, err
 		}
-		u.rename(naming.Numbered(u.Natural, u.Number))
+		u.rename(naming.Numbered(u.Natural, u.Number), r.props)
 		allOrNone(u.Rows, stuck)
 		if !u.moves() {
 			err = r.emit(ctx, &u)

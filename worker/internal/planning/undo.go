@@ -17,15 +17,19 @@ import (
 const PollEvery = 2 * time.Second
 
 // Undo makes and seals the plan of a batch of kind undo, or adopts the one that is sealed. Its rows are those of the undone
-// batch's plan that may ever have been dispatched, each reversed, the last first; the world says which of them move.
+// batch's plan that may ever have been dispatched, each reversed, the last first; what an earlier undo has taken back stays,
+// and of the others the world says which of them move.
+//
+// An undo of chosen keys has the rows of these alone, with the objects that move only together with them, and a row that
+// fails for each key of its manifest that the undone batch was to give no object.
 //
 // Before it looks it waits until no execution can move any of these objects any more, neither one of the undone batch nor
-// of another undo of it: each has ended, or ended reports that its process is gone. Meanwhile note tells what it waits
-// for. Like Plan it returns nil where the undo was cancelled.
+// of its undos, nor of a batch that it undoes itself: each has ended, or ended reports that its process is gone. Meanwhile
+// note tells what it waits for. Like Plan it returns nil where the undo was cancelled.
 func Undo(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch int64,
 	ended func(context.Context, ledger.Execution) (bool, error), note func(string),
 ) error {
-	u := &undoer{desk: newDesk(hold, led, b, epoch, Options{}), archive: st, ended: ended, note: note}
+	u := &undoer{desk: newDesk(hold, led, st, b, epoch, Options{}), archive: st, ended: ended, note: note}
 	if err := u.seal(ctx, u.plan); err != nil {
 		return fmt.Errorf("plan undo %s of batch %s: %w", b.ID, b.Undoes, err)
 	}
@@ -40,34 +44,76 @@ type undoer struct {
 	note    func(string)
 	// there: the archive holds something, so an object that is not found is missing.
 	there bool
+
+	kin    kin
+	chosen choice
+	back   takenBack
+	added  added
+	since  since
+	// begun: which segments of the undone batch were begun; nil until it matters. someBegun: at least one was.
+	begun     []bool
+	someBegun bool
+	later     []batch.Batch // see findLater; nil until it matters
 }
 
 func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
+	var err error
+	if u.kin, err = u.relatives(ctx); err != nil {
+		return batch.Plan{}, err
+	}
 	if err := u.wait(ctx); err != nil {
 		return batch.Plan{}, err
 	}
 	w := newWriter(u.desk)
 	undone, _, err := u.led.Plan(ctx, u.batch.Undoes)
-	if errors.Is(err, store.ErrNotExist) { // it was cancelled before it could move anything
-		return w.finish(ctx)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotExist) { // without a plan it was cancelled before it could move anything
 		return batch.Plan{}, err
 	}
-	for n := len(undone.Segments) - 1; n >= 0; n-- {
+	if u.chosen, err = u.choose(ctx, undone); err != nil {
+		return batch.Plan{}, err
+	}
+	defer u.chosen.close()
+	if u.back, err = u.findTakenBack(ctx, undone); err != nil {
+		return batch.Plan{}, err
+	}
+	defer u.back.close()
+	if err := u.segments(ctx, w, undone); err != nil {
+		return batch.Plan{}, err
+	}
+	if err := u.chosen.eachStranger(ctx, func(key archive.Key) error { return w.add(ctx, stranger(key)) }); err != nil {
+		return batch.Plan{}, err
+	}
+	p, err := w.finish(ctx)
+	p.Summary.Notes = append(p.Summary.Notes, u.added.note()...)
+	return p, err
+}
+
+// segments reverses the segments of the undone plan, the last first.
+func (u *undoer) segments(ctx context.Context, w *writer, undone batch.Plan) error {
+	var first int64 // row of the segment
+	for _, s := range undone.Segments {
+		first += s.Rows
+	}
+	for n, s := range slices.Backward(undone.Segments) {
+		first -= s.Rows
+		if err := u.check(ctx); err != nil {
+			return err
+		}
+		if none, err := u.chosen.noneFrom(first); err != nil {
+			return err
+		} else if none {
+			continue
+		}
 		if err := u.segment(ctx, w, undone, n); err != nil {
-			return batch.Plan{}, err
+			return err
 		}
 	}
-	return w.finish(ctx)
+	return nil
 }
 
 // wait returns when nothing can move the objects any more.
 func (u *undoer) wait(ctx context.Context) error {
-	related, err := u.related(ctx)
-	if err != nil {
-		return err
-	}
+	related := u.kin.all
 	tick := time.NewTicker(PollEvery)
 	defer tick.Stop()
 	for {
@@ -87,27 +133,6 @@ func (u *undoer) wait(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// related are the undone batch and the other undos of it.
-func (u *undoer) related(ctx context.Context) ([]batch.ID, error) {
-	ids := []batch.ID{u.batch.Undoes}
-	for id, err := range u.led.Batches(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		b, err := u.led.Batch(ctx, id)
-		if errors.Is(err, store.ErrNotExist) || errors.Is(err, batch.ErrInvalid) {
-			continue // not submitted, or by a newer version: then not an undo of this batch
-		}
-		if err != nil {
-			return nil, err
-		}
-		if b.Undoes == u.batch.Undoes && b.ID != u.batch.ID {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
 }
 
 // open is an execution that may still move something, nil if there is none.
@@ -139,6 +164,12 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 	if err != nil {
 		return err
 	}
+	u.since = since{}
+	if records == nil {
+		if u.since, err = u.movedSince(ctx, undone, n, rows); err != nil {
+			return err
+		}
+	}
 	slices.Reverse(rows)
 	for len(rows) > 0 {
 		end := 1
@@ -153,13 +184,13 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 	return nil
 }
 
-// records are what the undone batch says became of a segment, by the old key; none if it did not get so far.
+// records are what the undone batch says became of a segment, by the old key; nil if it did not get so far.
 func (u *undoer) records(ctx context.Context, id batch.ID, n int) (map[archive.Key]batch.Record, error) {
 	out := map[archive.Key]batch.Record{}
 	ref := batch.Ref{Batch: id, Step: batch.StepRename, Generation: generation, Segment: n}
 	for r, err := range u.led.Part(ctx, ref) {
 		if errors.Is(err, store.ErrNotExist) {
-			return out, nil
+			return nil, nil
 		}
 		if err != nil {
 			return nil, err
@@ -169,28 +200,39 @@ func (u *undoer) records(ctx context.Context, id batch.ID, n int) (map[archive.K
 	return out, nil
 }
 
-// group reverses rows that moved together. Objects that are gone do not keep the others from moving back.
+// group reverses rows that moved together, if any of them is chosen. Objects that are gone do not keep the others from
+// moving back.
 func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records map[archive.Key]batch.Record) error {
-	var back []batch.Row
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r batch.Row) bool { return !r.Moves() })
+	chosen, back, err := u.marks(rows)
+	if err != nil || !slices.Contains(chosen, true) {
+		return err
+	}
+	var reversed []batch.Row
 	var principal archive.Key // where it is now
-	for _, r := range rows {
-		if !r.Moves() {
-			continue
-		}
+	for i, r := range rows {
 		rec, known := records[r.From]
-		row, err := u.reverse(ctx, r, rec, known)
+		row, err := u.reverse(ctx, r, rec, known, back[i])
 		if err != nil {
 			return err
 		}
 		if principal == "" || r.From == r.Group {
 			principal = row.From
 		}
-		back = append(back, row)
+		reversed = append(reversed, row)
 	}
-	allOrNone(back, func(r batch.Reason) bool { return r == batch.ReasonConflict || r == batch.ReasonChanged })
-	for _, r := range back {
-		if len(back) > 1 {
+	blocks := func(r batch.Reason) bool { return r == batch.ReasonConflict || r == batch.ReasonChanged }
+	allOrNone(reversed, blocks)
+	for i, r := range reversed {
+		// Of an object that was not chosen it matters only whether it moves, or keeps others where they are.
+		if !chosen[i] && !r.Moves() && !blocks(r.Reason) {
+			continue
+		}
+		if len(reversed) > 1 {
 			r.Group = principal
+		}
+		if r.Added = !chosen[i] && r.Moves(); r.Added {
+			u.added.add(r.From)
 		}
 		if err := w.add(ctx, r); err != nil {
 			return err
@@ -199,68 +241,68 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 	return nil
 }
 
-// reverse says what undoing a row takes, by looking at the world.
-func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, known bool) (batch.Row, error) {
-	want := r.Want
-	if known && rec.To != "" {
-		want = rec.Identity
+// marks says of each row, the last ones of the plan first, whether it is chosen, and which undo has taken it back.
+func (u *undoer) marks(rows []batch.Row) ([]bool, []batch.ID, error) {
+	chosen, back := make([]bool, len(rows)), make([]batch.ID, len(rows))
+	for i, r := range rows {
+		var err error
+		if chosen[i], err = u.chosen.has(r); err != nil {
+			return nil, nil, err
+		}
+		if back[i], err = u.back.by(r); err != nil {
+			return nil, nil, err
+		}
 	}
-	back := batch.Row{From: r.To, To: r.From, Want: want}
-	target, err := u.look(ctx, r.To)
+	return chosen, back, nil
+}
+
+// reverse says what undoing a row takes, by looking at the world. by is the undo that has taken it back, if one has: what is
+// at the new name by now, be it the same object, did not come there by the undone batch.
+func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, known bool, by batch.ID) (batch.Row, error) {
+	back := batch.Row{From: r.To, To: r.From, Want: r.Want, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}
+	if by != "" {
+		settle(&back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", by))
+		return back, nil
+	}
+	w, err := store.Locate(ctx, u.archive, store.RenameRequest{From: r.From, To: r.To, Want: r.Want, OpID: r.OpID})
 	if err != nil {
 		return back, err
 	}
-	source, err := u.look(ctx, r.From)
-	if err != nil {
-		return back, err
-	}
-	moved := target.is(want)
-	if known && rec.To == "" { // then only its inode proves that it was moved nevertheless
-		moved = moved && want.Inode != 0 && target.object.Inode == want.Inode
-	}
-	stayed := source.is(r.Want)
-	linked := moved && stayed && want.Inode != 0 && source.object.Inode == target.object.Inode
+	source, target := w.Source, w.Target
+	stayed, moved := source.Is(r.Want), w.Proven()
+	recorded := known && rec.To != ""
 	switch {
-	case linked: // an interrupted link+unlink left both names
-		back.Want = target.object.Identity
+	case recorded:
+		back.Want = rec.Identity
+		moved = target.Is(rec.Identity)
+	case !known && !stayed && target.Object.Inode != 0 && target.Is(r.Want) && u.since.has(r.To): // buckets mark who has moved it
+		settle(&back, batch.Skipped, batch.ReasonUnchanged, "the batch did not rename it; it came to this name otherwise")
+		return back, nil
+	case !known:
+		moved = moved || target.Is(r.Want)
+	}
+	// An interrupted rename left both: one file with two names, or a copy whose source is still there.
+	both := moved && stayed && w.Proven() && (!recorded || source.Object.Inode != 0)
+	switch {
+	case both:
+		back.Want = target.Object.Identity
 	case stayed:
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
-	case moved && !source.taken:
-		back.Want = target.object.Identity
+	case moved && !source.Taken:
+		back.Want = target.Object.Identity
 	case moved:
 		settle(&back, batch.Failed, batch.ReasonConflict, fmt.Sprintf("something else has the old name %s by now; move that away and undo again", r.From.Text()))
-	case target.taken && !source.taken:
+	case target.Taken && !source.Taken:
 		settle(&back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
 	case known && rec.To == "":
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed")
-	case source.taken && !target.taken:
+	case source.Taken && !target.Taken:
 		settle(&back, batch.Skipped, batch.ReasonChanged, "something is at its old name, and nothing at its new one: there is nothing to rename back")
 	default:
-		settle(&back, batch.Failed, batch.ReasonMissing, "it is neither at its new name nor at its old one")
+		settle(&back, batch.Failed, batch.ReasonMissing, "it is neither at its new name nor at its old one; reshelf history says whether another batch has renamed it")
 		return back, u.reachable(ctx)
 	}
 	return back, nil
-}
-
-// sight is what is at a key.
-type sight struct {
-	taken  bool
-	object archive.Object // zero if it is not a regular file
-}
-
-func (s sight) is(want archive.Identity) bool {
-	return s.object.Key != "" && want.Same(s.object.Identity)
-}
-
-func (u *undoer) look(ctx context.Context, key archive.Key) (sight, error) {
-	o, err := u.archive.Stat(ctx, key)
-	switch {
-	case errors.Is(err, store.ErrNotExist):
-		return sight{}, nil
-	case errors.Is(err, store.ErrNotRegular):
-		return sight{taken: true}, nil
-	}
-	return sight{taken: true, object: o}, err
 }
 
 // reachable is an error where the archive is empty: then its objects are not missing, it is not the archive.

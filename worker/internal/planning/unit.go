@@ -11,6 +11,7 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/listing"
 	"github.com/reshelf/reshelf/shared/naming"
+	"github.com/reshelf/reshelf/shared/store"
 )
 
 // unit is what moves together or not at all: one row, or those of a principal (the first) and its companions.
@@ -19,6 +20,8 @@ type unit struct {
 	Captured string `json:"c"`
 	// Natural is the name that the template gives the principal.
 	Natural archive.Key `json:"n"`
+	// Notes are what is to be said of rows, by their number, whatever becomes of them.
+	Notes map[int]string `json:"w,omitempty"`
 	// Number is the number in the principal's name that was proposed last, 0 for none.
 	Number int         `json:"i,omitempty"`
 	Rows   []batch.Row `json:"r"`
@@ -27,16 +30,9 @@ type unit struct {
 // id is unique, and orders units by capture time, then key.
 func (u *unit) id() string { return u.Captured + "\x00" + string(u.Rows[0].From) }
 
-// captured is Captured of a record.
-func captured(r batch.Record) string {
-	if r.Facts != nil && r.Facts.Capture.Wall != "" {
-		return strings.ReplaceAll(r.Facts.Capture.Wall, "\x00", "")
-	}
-	return r.ModTime().Format("2006-01-02T15:04:05.999999999")
-}
-
-// rename gives the principal a name, and each companion the one that follows from it. Where the principal stays they stay.
-func (u *unit) rename(principal archive.Key) {
+// rename gives the principal a name, and each companion the one that follows from it, in an archive with these properties.
+// Where the principal stays they stay.
+func (u *unit) rename(principal archive.Key, props store.Properties) {
 	from := u.Rows[0].From
 	u.Rows[0].To = principal
 	for i := range u.Rows[1:] {
@@ -47,17 +43,20 @@ func (u *unit) rename(principal archive.Key) {
 		}
 	}
 	for i := range u.Rows {
-		checkTarget(&u.Rows[i])
+		checkTarget(&u.Rows[i], props)
 	}
 	u.checkOneself()
 }
 
-// checkTarget settles rows whose new name is the old one, or none that an object may have.
-func checkTarget(r *batch.Row) {
+// checkTarget settles rows whose new name is the old one, or none that an object of the archive may have.
+func checkTarget(r *batch.Row, props store.Properties) {
 	r.Outcome, r.Reason, r.Message = "", "", ""
 	_, err := archive.ParseKey(string(r.To))
 	if err == nil {
 		err = naming.Check(r.To)
+	}
+	if err == nil {
+		err = props.Takes(r.To)
 	}
 	switch {
 	case r.To == r.From:
@@ -99,6 +98,12 @@ func (u *unit) checkOneself() {
 
 func settle(r *batch.Row, o batch.Outcome, reason batch.Reason, message string) {
 	r.Outcome, r.Reason, r.Message = o, reason, message
+}
+
+func (u *unit) note(row int, note string) {
+	if note != "" {
+		u.Notes[row] = note
+	}
 }
 
 // moves reports whether any row is to be renamed.
@@ -156,6 +161,9 @@ func (u *unit) keep() {
 func (p *planner) emit(ctx context.Context, u *unit) error {
 	allOrNone(u.Rows, stuck)
 	principal := string(u.Rows[0].From)
+	for i, note := range u.Notes {
+		u.Rows[i].Message = strings.TrimPrefix(u.Rows[i].Message+"; "+note, "; ")
+	}
 	for _, r := range u.Rows {
 		if len(u.Rows) > 1 {
 			r.Group = u.Rows[0].From
@@ -178,7 +186,8 @@ func (p *planner) emitRow(ctx context.Context, principal string, r batch.Row) er
 	if err != nil {
 		return fmt.Errorf("row of %s: %w", r.From.Text(), err)
 	}
-	return p.rows.Add(ctx, []byte(principal+"\x00"+string(r.From)), raw)
+	// Only a key that cannot be addressed holds a NUL. It must not come between the rows of a group.
+	return p.rows.Add(ctx, []byte(strings.ReplaceAll(principal, "\x00", "\x01")+"\x00"+string(r.From)), raw)
 }
 
 func decode[T any](raw []byte) (T, error) {

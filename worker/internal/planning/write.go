@@ -17,6 +17,8 @@ import (
 const (
 	examples = 3
 	samples  = 5
+	// sources of dates are named so many; hostile objects can have dates in as many tags as they like.
+	sources = 1000
 )
 
 // writer writes rows in segments, the rows of a group in one, and counts the summary.
@@ -39,7 +41,7 @@ func newWriter(d *desk) *writer {
 			V: batch.Version, Batch: d.batch.ID, Epoch: d.epoch, Segments: []batch.PlanSegment{},
 			Summary: batch.PlanSummary{
 				Skipped: map[batch.Reason]int64{}, Failed: map[batch.Reason]int64{},
-				Examples: map[batch.Reason][]batch.Row{}, DateSources: map[string]int64{},
+				Examples: map[batch.Reason][]batch.Row{}, DateSources: map[string]int64{}, Changed: map[string]int64{},
 			},
 		},
 		oldFolders: folders{sorter: d.sorter("old-folders")},
@@ -57,6 +59,7 @@ func (w *writer) add(ctx context.Context, r batch.Row) error {
 		return fmt.Errorf("%s has two rows: %w", r.From.Text(), ledger.ErrCorrupt)
 	}
 	w.last = r.From
+	w.refuse(&r)
 	if len(w.group) > 0 && (r.Group == "" || r.Group != w.group[0].Group) {
 		if err := w.endGroup(ctx); err != nil {
 			return err
@@ -117,6 +120,7 @@ func (w *writer) finish(ctx context.Context) (batch.Plan, error) {
 	if w.plan.Summary.NewFolders, err = w.newFolders.count(ctx); err != nil {
 		return batch.Plan{}, err
 	}
+	w.plan.Summary.Notes = w.notes(w.plan.Summary)
 	return w.plan, nil
 }
 
@@ -140,14 +144,34 @@ func (w *writer) count(ctx context.Context, r batch.Row) error {
 	if r.Numbered {
 		s.Numbered++
 	}
-	if r.DateSource != "" {
-		s.DateSources[r.DateSource]++
+	countSource(s.DateSources, r.DateSource)
+	for _, what := range r.Changed {
+		s.Changed[what]++
+	}
+	if r.Sidecar != "" && r.From == r.Group {
+		s.Sidecars++
+	}
+	if r.Message != "" && r.From == r.Group {
+		s.SidecarsMuted++
 	}
 	w.draw(r)
 	if err := w.oldFolders.add(ctx, r.From.Dir()); err != nil {
 		return err
 	}
 	return w.newFolders.add(ctx, r.To.Dir())
+}
+
+// otherSources stands for the sources of dates beyond those that are named.
+const otherSources = "other tags"
+
+func countSource(counts map[string]int64, source string) {
+	if source == "" {
+		return
+	}
+	if _, named := counts[source]; !named && len(counts) >= sources {
+		source = otherSources
+	}
+	counts[source]++
 }
 
 // draw keeps a uniform sample of the rows that move (Vitter's algorithm R, ACM TOMS 11, 1985).

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -25,27 +27,53 @@ import (
 const idB = batch.ID("01arz3ndektsv4rrffq69g5faw")
 
 // process is what dies: after a number of operations on its stores none works any more. The last one may be carried out
-// without an answer.
+// without an answer, and so may those that were under way.
 type process struct {
-	left    int
-	last    bool // carry the last one out
-	at      int  // the operation before which meanwhile is called
-	current int
-	between func()
+	last     bool // carry the last one out
+	at       int  // the operation before which the process is stopped, and between is called
+	lapsesAt int  // how often the claim can be looked at until it has lapsed
+	between  func()
+	delays   []int // of the operations, in turn: ms on the way there, and as many on the way back
+
+	mu        sync.Mutex // held while the process is stopped, so that nothing is begun then
+	left      int
+	current   int
+	looks     int
+	overtaken bool
 }
 
 func (p *process) around(do func() error) error {
-	if p.current++; p.current == p.at && p.between != nil {
-		p.between()
-	}
-	p.left--
-	if p.left > 0 {
+	left, delay := p.count()
+	time.Sleep(delay)
+	defer time.Sleep(delay)
+	switch {
+	case left > 0:
 		return do()
-	}
-	if p.left == 0 && p.last {
+	case left == 0 && p.last:
 		_ = do() // nobody hears of it
 	}
 	return fmt.Errorf("the process is dead: %w", store.ErrUnavailable)
+}
+
+func (p *process) count() (left int, delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current++; p.current == p.at {
+		p.overtaken = true
+		p.between()
+	}
+	p.left--
+	return p.left, time.Duration(p.delays[p.current%len(p.delays)]) * time.Millisecond
+}
+
+// held is the Held of the process's claim.
+func (p *process) held() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.looks++; p.overtaken || p.looks >= p.lapsesAt || p.left <= 0 {
+		return errLapsed
+	}
+	return nil
 }
 
 // mortal is a store as a process sees it.
@@ -107,25 +135,23 @@ func (w *world) suffer(t *rapid.T, foreign map[archive.Key]string, label string)
 	runs := rapid.IntRange(0, 4).Draw(t, label+" executions")
 	for i := range runs {
 		w.meddle(t, foreign, label)
-		p := &process{left: rapid.IntRange(1, 60).Draw(t, "operations"), last: rapid.Bool().Draw(t, "last")}
-		cancelled := i >= cancelledFrom
-		lapsesAt, calls, overtaken := rapid.IntRange(1, 30).Draw(t, "lapses at"), 0, false
-		p.at = rapid.IntRange(1, 60).Draw(t, "overtaken at")
-		p.between = func() {
-			overtaken = true
-			w.led = led
-			check(t, w.execute(claim{cancelled: rapid.Bool().Draw(t, "successor cancelled") || cancelled}))
+		p := &process{
+			left: rapid.IntRange(1, 60).Draw(t, "operations"), last: rapid.Bool().Draw(t, "last"),
+			lapsesAt: rapid.IntRange(1, 30).Draw(t, "lapses at"), at: rapid.IntRange(1, 60).Draw(t, "overtaken at"),
+			delays: rapid.SliceOfN(rapid.IntRange(0, 3), 1, 8).Draw(t, "delays"),
 		}
-		hold := claim{cancelled: cancelled, held: func() error {
-			if calls++; overtaken || calls >= lapsesAt || p.left <= 0 {
-				return errLapsed
-			}
-			return nil
-		}}
+		cancelled := i >= cancelledFrom
+		successor := claim{cancelled: rapid.Bool().Draw(t, "successor cancelled") || cancelled}
+		var failure error
+		p.between = func() { // on any goroutine
+			w.led = led
+			failure = w.execute(successor)
+		}
 		w.led = ledger.New(mortal{led.Store(), p})
-		_ = w.executeOn(hold, mortal{w.archive.Store, p}) // whatever it says, only what is on the stores counts
+		_ = w.executeOn(claim{cancelled: cancelled, held: p.held}, mortal{w.archive.Store, p}) // whatever it says, only what is on the stores counts
 		w.led = led
-		w.untrue = w.untrue || (overtaken && p.left <= 0)
+		check(t, failure)
+		w.untrue = w.untrue || (p.overtaken && p.left <= 0)
 	}
 	w.meddle(t, foreign, label)
 	check(t, w.execute(claim{cancelled: runs >= cancelledFrom}))

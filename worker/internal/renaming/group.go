@@ -29,14 +29,14 @@ func (m *mover) together(ctx context.Context, steps []*step) error {
 		if s.record.Outcome != batch.Done {
 			return m.reverse(ctx, steps, places, s.because())
 		}
-		places[i] = atNew
+		places[i] = store.AtTarget
 	}
 	return nil
 }
 
 // survey looks where the objects of a group are.
-func (m *mover) survey(ctx context.Context, steps []*step) ([]place, error) {
-	places := make([]place, len(steps))
+func (m *mover) survey(ctx context.Context, steps []*step) ([]store.Place, error) {
+	places := make([]store.Place, len(steps))
 	for i, s := range steps {
 		var err error
 		if places[i], _, err = m.look(ctx, s.row); err != nil {
@@ -66,10 +66,10 @@ func (s *step) because() reason {
 }
 
 // reverse moves back what has moved of a group, the last first, and records that the group stays.
-func (m *mover) reverse(ctx context.Context, steps []*step, places []place, why reason) error {
+func (m *mover) reverse(ctx context.Context, steps []*step, places []store.Place, why reason) error {
 	for i, s := range slices.Backward(steps) {
 		switch {
-		case places[i] == atNew:
+		case places[i] == store.AtTarget:
 			if err := m.moveBack(ctx, s, why); err != nil {
 				return err
 			}
@@ -86,13 +86,13 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 	if err != nil {
 		return err
 	}
-	if at != atNew {
+	if at != store.AtTarget {
 		s.stays(batch.Skipped, why.code, why.message)
 		s.staysFor(at)
 		return nil
 	}
-	m.touched = append(m.touched, s.row.From, s.row.To)
-	err = m.store(ctx, s, s.back(now, m.singleWriter))
+	m.touched.add(s.row.From, s.row.To)
+	err = m.store(ctx, s, m.back(s.row, now))
 	_, lapsed := errors.AsType[lapsedError](err)
 	switch {
 	case err == nil:
@@ -105,7 +105,7 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 	switch {
 	case lookErr != nil:
 		return errors.Join(err, lookErr)
-	case at == atNew:
+	case at == store.AtTarget:
 		s.done(now)
 		s.record.Outcome, s.record.Reason = batch.Failed, batch.ReasonGroup
 		s.record.Message = fmt.Sprintf("%s; it had moved already and could not be moved back: %v", why.message, err)
@@ -122,7 +122,7 @@ func (m *mover) findOut(ctx context.Context, steps []*step) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(places, func(p place) bool { return p != atNew }) {
+	if slices.ContainsFunc(places, func(p store.Place) bool { return p != store.AtTarget }) {
 		return m.reverse(ctx, steps, places, reason{batch.ReasonCancelled, "the batch was cancelled before it was renamed"})
 	}
 	for _, s := range steps {

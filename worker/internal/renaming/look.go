@@ -10,86 +10,47 @@ import (
 	"github.com/reshelf/reshelf/shared/store"
 )
 
-// place is where a row's object was found.
-type place int
-
-const (
-	atOld    place = iota // and its new name is free, or leads to the same file
-	atNew                 // an execution of this row moved it
-	conflict              // at its old name, and its new name is taken
-	changed               // something else has its old name
-	missing               // nothing has its old name, and its new name is free or taken by something else
-)
-
-// sight is what is at a key.
-type sight struct {
-	taken  bool
-	object archive.Object // zero if it is not a regular file
-}
-
-func (s sight) is(want archive.Identity) bool {
-	return s.object.Key != "" && want.Same(s.object.Identity)
-}
-
-// look finds a row's object. The rules are those of store.Rename: the target is ours if the source is gone and the
-// identity fits; where something has the source's name, only the inode is proof.
-func (m *mover) look(ctx context.Context, r batch.Row) (place, archive.Identity, error) {
-	source, err := m.stat(ctx, r.From)
+// look finds a row's object, and says with which identity.
+func (m *mover) look(ctx context.Context, r batch.Row) (store.Place, archive.Identity, error) {
+	w, err := store.Locate(ctx, m.archive, m.request(r))
 	if err != nil {
 		return 0, archive.Identity{}, err
 	}
-	target, err := m.stat(ctx, r.To)
-	if err != nil {
-		return 0, archive.Identity{}, err
+	switch place := w.Place(); place {
+	case store.AtSource, store.Conflict:
+		return place, w.Source.Object.Identity, nil
+	case store.AtTarget:
+		return place, w.Target.Object.Identity, nil
+	case store.Missing:
+		return place, archive.Identity{}, m.reachable(ctx)
+	default:
+		return place, archive.Identity{}, nil
 	}
-	sameFile := target.is(r.Want) && r.Want.Inode != 0 && target.object.Inode == r.Want.Inode
-	switch {
-	case source.is(r.Want) && (!target.taken || sameFile):
-		return atOld, source.object.Identity, nil
-	case source.is(r.Want):
-		return conflict, source.object.Identity, nil
-	case sameFile, !source.taken && target.is(r.Want) && (r.Want.MTime != 0 || r.Want.ETag != ""):
-		return atNew, target.object.Identity, nil
-	case source.taken:
-		return changed, archive.Identity{}, nil
-	}
-	return missing, archive.Identity{}, m.reachable(ctx)
-}
-
-func (m *mover) stat(ctx context.Context, key archive.Key) (sight, error) {
-	o, err := m.archive.Stat(ctx, key)
-	switch {
-	case errors.Is(err, store.ErrNotExist):
-		return sight{}, nil
-	case errors.Is(err, store.ErrNotRegular):
-		return sight{taken: true}, nil
-	}
-	return sight{taken: true, object: o}, err
 }
 
 // reachable is an error where the archive is empty: then its objects are not missing, it is not the archive.
 func (m *mover) reachable(ctx context.Context) error {
-	if m.there {
+	if m.there.Load() {
 		return nil
 	}
 	for _, err := range m.archive.List(ctx, store.ListOptions{}) {
-		m.there = err == nil
+		m.there.Store(err == nil)
 		return err
 	}
 	return fmt.Errorf("the archive is empty: %w", store.ErrUnavailable)
 }
 
 // staysFor records why an object that is not at its new name does not go there.
-func (s *step) staysFor(at place) {
+func (s *step) staysFor(at store.Place) {
 	switch at {
-	case conflict:
+	case store.Conflict:
 		s.stays(batch.Failed, batch.ReasonConflict, fmt.Sprintf(
 			"something else has got the name %s since the plan was made; nothing was touched; plan the rename again", s.row.To.Text()))
-	case changed:
+	case store.Changed:
 		s.stays(batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made; inspect it and plan the rename again")
-	case missing:
+	case store.Missing:
 		s.stays(batch.Failed, batch.ReasonMissing, "it is neither at its old name nor at its new one")
-	case atOld, atNew:
+	case store.AtSource, store.AtTarget:
 	}
 }
 
@@ -99,11 +60,11 @@ func (m *mover) failed(ctx context.Context, s *step, err error) error {
 	case ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
 		return err
 	case errors.Is(err, store.ErrExist):
-		s.staysFor(conflict)
+		s.staysFor(store.Conflict)
 	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotRegular):
 		s.stays(batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made: "+err.Error())
 	case errors.Is(err, store.ErrNotExist):
-		s.staysFor(missing)
+		s.staysFor(store.Missing)
 		return m.reachable(ctx)
 	case errors.Is(err, store.ErrUnsupported):
 		s.stays(batch.Failed, batch.ReasonUnsupported, remedy(err, m.archive.Properties().Remedy))
@@ -127,7 +88,7 @@ func (m *mover) interrupted(ctx context.Context, s *step, cause error) error {
 		return errors.Join(cause, err)
 	}
 	switch {
-	case at == atNew:
+	case at == store.AtTarget:
 		return m.moved(ctx, s)
 	case errors.Is(cause, store.ErrNoSpace):
 		s.stays(batch.Failed, batch.ReasonNoSpace, cause.Error()+"; free some and plan the rename again")

@@ -14,7 +14,7 @@ import (
 
 // move carries out one row.
 func (m *mover) move(ctx context.Context, s *step) error {
-	err := m.store(ctx, s, s.request(m.singleWriter))
+	err := m.store(ctx, s, m.request(s.row))
 	if _, lapsed := errors.AsType[lapsedError](err); lapsed {
 		return err
 	}
@@ -26,7 +26,7 @@ func (m *mover) move(ctx context.Context, s *step) error {
 
 // moved records that the object is at its new name.
 func (m *mover) moved(ctx context.Context, s *step) error {
-	m.touched = append(m.touched, s.row.From, s.row.To)
+	m.touched.add(s.row.To, s.row.From)
 	if m.keepsMTime {
 		s.done(archive.Identity{})
 		return nil
@@ -39,13 +39,18 @@ func (m *mover) moved(ctx context.Context, s *step) error {
 	return nil
 }
 
-func (s *step) request(singleWriter bool) store.RenameRequest {
-	return store.RenameRequest{From: s.row.From, To: s.row.To, Want: s.row.Want, OpID: s.row.OpID, AssumeSingleWriter: singleWriter}
+// request is the one that carries out a row.
+func (m *mover) request(r batch.Row) store.RenameRequest {
+	return store.RenameRequest{
+		From: r.From, To: r.To, Want: r.Want, OpID: r.OpID, Undoes: (*store.Undone)(r.Undoes), Again: m.again, AssumeSingleWriter: m.singleWriter,
+	}
 }
 
-// back is the request that reverses the row; now is the identity that the object has at its new name.
-func (s *step) back(now archive.Identity, singleWriter bool) store.RenameRequest {
-	return store.RenameRequest{From: s.row.To, To: s.row.From, Want: now, OpID: s.row.OpID + "-back", AssumeSingleWriter: singleWriter}
+// back is the request that reverses a row; now is the identity that the object has at its new name.
+func (m *mover) back(r batch.Row, now archive.Identity) store.RenameRequest {
+	return store.RenameRequest{
+		From: r.To, To: r.From, Want: now, OpID: r.OpID + "-back", Undoes: &store.Undone{OpID: r.OpID, Was: r.Want}, Again: m.again, AssumeSingleWriter: m.singleWriter,
+	}
 }
 
 // lapsedError: the claim is not held for certain any more.
@@ -101,10 +106,10 @@ func (m *mover) comply(ctx context.Context, s *step, made store.RenameRequest) e
 	}
 	forward := made.To == s.row.To
 	switch {
-	case forward && at == atNew && settled.To == "":
-		err = m.archive.Rename(ctx, s.back(now, m.singleWriter))
-	case !forward && at == atOld && settled.To != "":
-		err = m.archive.Rename(ctx, s.request(m.singleWriter))
+	case forward && at == store.AtTarget && settled.To == "":
+		err = m.archive.Rename(ctx, m.back(s.row, now))
+	case !forward && at == store.AtSource && settled.To != "":
+		err = m.archive.Rename(ctx, m.request(s.row))
 	default:
 		return nil
 	}

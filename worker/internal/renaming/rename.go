@@ -9,13 +9,24 @@
 //
 // Objects of a group move together or not at all. All are checked before the first one moves; where one cannot move
 // after all, those that moved are moved back, also those that an earlier execution had moved.
+//
+// A group, or an object that moves by itself, is a unit. Units do not depend on each other, so as many as the store asks
+// for are in hand at once (Properties.Parallel); within a unit one move follows the other. When an error ends the segment,
+// no other unit is begun, and those in hand go on until they are done, find the same, or ctx ends: a move is not cut short
+// because another one failed, nor is the wait for the part of a successor. Rename returns when all have ended; only then
+// the execution has.
 package renaming
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -23,7 +34,7 @@ import (
 	"github.com/reshelf/reshelf/shared/store"
 )
 
-// Hold is the claim under which work is done.
+// Hold is the claim under which work is done. It is safe for concurrent use.
 type Hold interface {
 	// Held is nil while the claim is certainly held; else stop at once and touch nothing any more.
 	Held() error
@@ -70,13 +81,13 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 	if settled, err := adopt(ctx, led, w, exec.Ref); settled || err != nil {
 		return err
 	}
-	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, keepsMTime: st.Properties().KeepsMTime}
+	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
 		return err
 	}
-	if len(m.touched) > 0 {
-		if err := st.Sync(ctx, m.touched); err != nil {
+	if keys := m.touched.keys(); len(keys) > 0 {
+		if err := st.Sync(ctx, keys); err != nil {
 			return err
 		}
 	}
@@ -113,45 +124,95 @@ func end(ctx context.Context, led *ledger.Ledger, exec ledger.Execution) error {
 	return led.EndExecution(ctx, exec)
 }
 
-// mover moves the objects of one segment.
+// mover moves the objects of one segment. Units use it at the same time.
 type mover struct {
 	hold         Hold
 	led          *ledger.Ledger
 	archive      store.Store
 	ref          batch.Ref
 	singleWriter bool
+	again        bool // the segment was begun before
 	keepsMTime   bool
 
-	// touched are keys whose folders must be synced.
-	touched []archive.Key
+	touched touched
 	// there: the archive holds something, so an object that is not found is missing.
-	there bool
+	there atomic.Bool
 }
 
-// rows carries out the rows of a segment, group by group, and returns a record for each.
+// touched are keys whose folders must be synced.
+type touched struct {
+	mu               sync.Mutex
+	targets, sources []archive.Key
+}
+
+func (t *touched) add(target, source archive.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.targets, t.sources = append(t.targets, target), append(t.sources, source)
+}
+
+// keys are in the order that store.Sync asks for. No unit may be in hand any more.
+func (t *touched) keys() []archive.Key { return append(t.targets, t.sources...) }
+
+// rows carries out the rows of a segment, several units at once, and returns a record for each, in their order.
 func (m *mover) rows(ctx context.Context, rows []batch.Row) ([]batch.Record, error) {
-	records := make([]batch.Record, 0, len(rows))
-	for len(rows) > 0 {
-		end := 1
-		for end < len(rows) && rows[0].Group != "" && rows[end].Group == rows[0].Group {
-			end++
-		}
-		done, err := m.group(ctx, rows[:end])
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range done {
-			m.hold.Advance(1, r.Size)
-		}
-		records = append(records, done...)
-		rows = rows[end:]
+	records := make([]batch.Record, len(rows))
+	units, ended := errgroup.WithContext(ctx) // ended begins no more units; it does not cut short those in hand
+	units.SetLimit(max(1, m.archive.Properties().Parallel))
+	for begin, end := 0, 0; begin < len(rows); begin = end {
+		end = begin + unit(rows[begin:])
+		units.Go(func() (err error) {
+			defer caught(&err)
+			if ended.Err() != nil {
+				return context.Cause(ended)
+			}
+			return m.unit(ctx, rows[begin:end], records[begin:end])
+		})
+	}
+	err := units.Wait()
+	if p, ok := errors.AsType[panicked](err); ok {
+		panic(p.Error()) // where the caller can catch it, as if there were no goroutines
+	}
+	if err != nil {
+		return nil, err
 	}
 	return records, nil
 }
 
-// group carries out rows that move together, or a single one.
-func (m *mover) group(ctx context.Context, rows []batch.Row) ([]batch.Record, error) {
-	records := make([]batch.Record, len(rows))
+// unit is how many of the first rows must be carried out one after another. These are the rows of a group. Rows of a plan
+// do not depend on each other otherwise: a name that another row frees counts as taken. If they ever do, rows that wait
+// for one another are to be made one unit here.
+func unit(rows []batch.Row) int {
+	end := 1
+	for end < len(rows) && rows[0].Group != "" && rows[end].Group == rows[0].Group {
+		end++
+	}
+	return end
+}
+
+// panicked is a panic with its stack.
+type panicked struct{ text string }
+
+func (p panicked) Error() string { return p.text }
+
+func caught(err *error) {
+	if cause := recover(); cause != nil {
+		*err = panicked{fmt.Sprintf("%v\n%s", cause, debug.Stack())}
+	}
+}
+
+// unit carries out rows that move together, or a single one, and says what became of them.
+func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Record) error {
+	if err := m.group(ctx, rows, records); err != nil {
+		return err
+	}
+	for _, r := range records {
+		m.hold.Advance(1, r.Size)
+	}
+	return nil
+}
+
+func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Record) error {
 	var moving []*step
 	for i, r := range rows {
 		records[i] = batch.Record{
@@ -163,15 +224,15 @@ func (m *mover) group(ctx context.Context, rows []batch.Row) ([]batch.Record, er
 		}
 	}
 	if len(moving) == 0 {
-		return records, nil
+		return nil
 	}
 	if m.hold.Cancelled() {
-		return records, m.findOut(ctx, moving)
+		return m.findOut(ctx, moving)
 	}
 	if len(moving) == 1 {
-		return records, m.move(ctx, moving[0])
+		return m.move(ctx, moving[0])
 	}
-	return records, m.together(ctx, moving)
+	return m.together(ctx, moving)
 }
 
 // step is one row that moves, with the record that becomes of it.

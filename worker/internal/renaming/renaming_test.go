@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,13 +99,20 @@ type world struct {
 	rows    []batch.Row
 	epoch   int64
 	// untrue: a worker woke up when the segment was settled, and died before it could look at its claim again. It may have
-	// made one move that no record knows of; an undo finds it.
+	// made moves, as many as it had in hand, that no record knows of; an undo finds them.
 	untrue bool
 }
 
 // newWorld writes an object for each from of the moves "from -> to", all of one group if group is set. A move whose
 // "from" begins with "-" is a row that does not move.
 func newWorld(t tester, group bool, moves ...string) *world {
+	t.Helper()
+	w := newUnsealed(t, group, moves...)
+	w.seal(t)
+	return w
+}
+
+func newUnsealed(t tester, group bool, moves ...string) *world {
 	t.Helper()
 	ctx := context.Background()
 	w := &world{archive: &hooked{Store: memstore.New(archive.Root{})}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA}}
@@ -124,7 +133,6 @@ func newWorld(t tester, group bool, moves ...string) *world {
 		}
 		w.rows = append(w.rows, r)
 	}
-	w.seal(t)
 	return w
 }
 
@@ -151,6 +159,10 @@ func (w *world) ref() batch.Ref {
 func (w *world) execute(hold renaming.Hold) error { return w.executeOn(hold, w.archive) }
 
 func (w *world) executeOn(hold renaming.Hold, st store.Store) error {
+	return w.executeIn(context.Background(), hold, st)
+}
+
+func (w *world) executeIn(ctx context.Context, hold renaming.Hold, st store.Store) error {
 	w.epoch++
 	pw, err := ledger.NewPartWriter(w.ref(), w.epoch)
 	if err != nil {
@@ -158,10 +170,10 @@ func (w *world) executeOn(hold renaming.Hold, st store.Store) error {
 	}
 	defer pw.Close()
 	exec := ledger.Execution{Ref: w.ref(), Epoch: w.epoch, Process: ledger.Process{Worker: "w", PID: int(w.epoch)}}
-	if err := renaming.Rename(context.Background(), hold, w.led, st, w.batch, w.plan, 0, exec, pw); err != nil {
+	if err := renaming.Rename(ctx, hold, w.led, st, w.batch, w.plan, 0, exec, pw); err != nil {
 		return err
 	}
-	_, _, err = w.led.CreatePart(context.Background(), pw)
+	_, _, err = w.led.CreatePart(ctx, pw)
 	return err
 }
 
@@ -426,8 +438,11 @@ func TestCancelledGroupIsWhole(t *testing.T) {
 
 func TestSyncedBeforeTheRecords(t *testing.T) {
 	w := newWorld(t, false, "a -> n/a", "b -> n/b")
+	var mu sync.Mutex
 	var ops []string
 	w.archive.before = func(op string, _ archive.Key) error {
+		mu.Lock()
+		defer mu.Unlock()
 		ops = append(ops, op)
 		if op == "sync" {
 			return store.ErrUnavailable
@@ -463,16 +478,15 @@ func TestWorkerThatWakesUp(t *testing.T) {
 			for _, at := range []archive.Key{"a", "b"} {
 				t.Run(fmt.Sprintf("group=%t/cancelled=%t/at=%s", group, cancelled, at), func(t *testing.T) {
 					w := newWorld(t, group, "a -> n/a", "b -> n/b")
-					lapsed := false
+					var lapsed atomic.Bool
 					sleepy := &hooked{Store: w.archive.Store, before: func(op string, key archive.Key) error {
-						if op != "rename" || key != at || lapsed {
+						if op != "rename" || key != at || !lapsed.CompareAndSwap(false, true) {
 							return nil
 						}
-						lapsed = true
 						return w.execute(claim{cancelled: cancelled})
 					}}
 					err := w.executeOn(claim{held: func() error {
-						if lapsed {
+						if lapsed.Load() {
 							return errLapsed
 						}
 						return nil

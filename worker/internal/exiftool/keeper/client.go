@@ -81,8 +81,11 @@ func (c *client) line() (string, error) {
 	return "", err
 }
 
-// answer writes the end mark that go-exiftool looks for after text, which must hold no newline.
+// endMark is what go-exiftool looks for.
+const endMark = "\n{ready}\n"
+
+// answer writes text, which must hold no newline, and the end mark.
 func (c *client) answer(text []byte) error {
-	_, err := c.out.Write(append(text, "\n{ready}\n"...))
+	_, err := c.out.Write(append(text, endMark...))
 	return err
 }

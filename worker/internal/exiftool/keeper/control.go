@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,10 +21,21 @@ type Request struct {
 	Alias string `json:"alias"`
 	// Deadline is how long ExifTool may take for the first try. The second may take RetryFactor times as long.
 	Deadline time.Duration `json:"deadline"`
+	// Whole: all of the file is there, and ExifTool may be given it as soon as it is done with the file before, while the answer for
+	// that one is under way.
+	Whole bool `json:"whole,omitempty"`
+	// Renew asks for a new ExifTool after this request: the pool finds that the present one has grown.
+	Renew bool `json:"renew,omitempty"`
 }
 
 // RetryFactor is how much longer than the first try the second may take.
 const RetryFactor = 3
+
+// announcement is a request with its file, which is the receiver's to close.
+type announcement struct {
+	Request
+	file *os.File
+}
 
 // Status is what a keeper tells when it has started an ExifTool, when that one works, and when either failed.
 type Status struct {
@@ -50,7 +63,7 @@ func Listen(dir string) (*Listener, error) {
 		return nil, fmt.Errorf("listen for keeper: %w", err)
 	}
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), controlName)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for keeper: %w", err), d.Close())
 	}
@@ -77,7 +90,8 @@ func (l *Listener) Accept(deadline time.Time) (*Conn, error) {
 	return c, nil
 }
 
-// Conn is the pool's end of the control socket. Its methods may be called by one writer and one reader at a time.
+// Conn is the pool's end of the control socket, on which each message is a packet. Next is called by one goroutine, the
+// other methods by any.
 type Conn struct {
 	// PID of the keeper; it leads its own process group.
 	PID int
@@ -85,27 +99,109 @@ type Conn struct {
 	// write end of the one it reads from. While they are open, go-exiftool's writes cannot fail, and whoever holds
 	// Stdout can end a call that its keeper will never answer.
 	Stdin, Stdout *os.File
+	// Slot is where ExifTool finds the file of each request.
+	Slot string
+	// Gaps say in which ways ExifTool could not be confined.
+	Gaps []string
 	// Alive ends (io.EOF) when keeper and ExifTool have both ended. Nothing is ever written to it.
 	Alive *os.File
 
-	conn *net.UnixConn
-	in   *json.Decoder
+	conn   *net.UnixConn
+	buffer []byte // of Next
 }
 
-// Expect announces a request. It must be called before go-exiftool sends it.
-func (c *Conn) Expect(r Request) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(5 * time.Second)); err != nil {
+// Expect announces a request and hands over its file, which stays the caller's too. It must be called before go-exiftool
+// sends the request; one more may be announced before the answer of that one, and the keeper forgets an announcement when
+// go-exiftool sends the request of a later one.
+func (c *Conn) Expect(r Request, file *os.File) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(sendWait)); err != nil {
 		return err
 	}
-	return json.NewEncoder(c.conn).Encode(r)
+	text, err := json.Marshal(command{Request: &r})
+	if err != nil {
+		return err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = raw.Control(func(fd uintptr) {
+		_, _, sendErr = c.conn.WriteMsgUnix(text, unix.UnixRights(int(fd)), nil)
+	})
+	return errors.Join(err, sendErr)
 }
 
-// Next waits for a status. Any error means that the keeper is gone.
-func (c *Conn) Next() (Status, error) {
-	var s Status
-	err := c.in.Decode(&s)
-	return s, err
+// Answer tells the keeper what came of its question.
+func (c *Conn) Answer(a Answer) error { return send(c.conn, command{Answer: &a}) }
+
+// command is what the pool sends: an announcement, whose file comes with it, or the answer to a question.
+type command struct {
+	Request *Request `json:"request,omitempty"`
+	Answer  *Answer  `json:"answer,omitempty"`
 }
+
+const (
+	// maxMessage bounds a message of the control socket, in bytes, and maxErrorText the words in it.
+	maxMessage   = 16 << 10
+	maxErrorText = 2000
+	sendWait     = 5 * time.Second
+)
+
+// send sends one message.
+func send(conn *net.UnixConn, message any) error {
+	text, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(sendWait)); err != nil {
+		return err
+	}
+	_, err = conn.Write(text)
+	return err
+}
+
+// receive waits for the pool's next command, with its file if it is an announcement.
+func receive(conn *net.UnixConn) (c command, file *os.File, err error) {
+	text, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := conn.ReadMsgUnix(text, oob)
+	if err != nil {
+		return c, nil, err
+	}
+	if n == 0 {
+		return c, nil, io.EOF
+	}
+	if oobn > 0 {
+		fds, err := parseRights(oob[:oobn])
+		if err != nil {
+			return c, nil, err
+		}
+		file = os.NewFile(uintptr(fds[0]), "file")
+	}
+	err = json.Unmarshal(text[:n], &c)
+	if err == nil && (c.Request != nil) != (file != nil) {
+		err = errors.New("a request without its file")
+	}
+	return c, file, err
+}
+
+// Message is what a keeper says: one of its fields is set.
+type Message struct {
+	Status   *Status   `json:"status,omitempty"`
+	Question *Question `json:"question,omitempty"`
+}
+
+// Next waits for a message. Any error means that the keeper is gone.
+func (c *Conn) Next() (m Message, err error) {
+	n, err := c.conn.Read(c.buffer)
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(c.buffer[:n], &m)
+}
+
+// clip bounds words that go into a message.
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxErrorText)], "") }
 
 // Stop asks the keeper to end ExifTool and itself.
 func (c *Conn) Stop() error { return c.conn.CloseWrite() }
@@ -113,21 +209,29 @@ func (c *Conn) Stop() error { return c.conn.CloseWrite() }
 // Close frees the connection but not Stdin, Stdout and Alive.
 func (c *Conn) Close() error { return c.conn.Close() }
 
+// hello is the keeper's first message; its standard input, standard output and the read end of alive come with it.
+type hello struct {
+	PID  int      `json:"pid"`
+	Slot int      `json:"slot"`
+	Gaps []string `json:"gaps,omitempty"`
+}
+
 const helloFiles = 3
 
 func readHello(conn *net.UnixConn, deadline time.Time) (*Conn, error) {
 	if err := conn.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
-	text, oob := make([]byte, 64), make([]byte, unix.CmsgSpace(4*helloFiles))
+	text, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*helloFiles))
 	n, oobn, _, _, err := conn.ReadMsgUnix(text, oob)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{conn: conn, in: json.NewDecoder(conn)}
-	if err := json.Unmarshal(text[:n], &c.PID); err != nil {
+	var h hello
+	if err := json.Unmarshal(text[:n], &h); err != nil {
 		return nil, err
 	}
+	c := &Conn{conn: conn, buffer: make([]byte, maxMessage), PID: h.PID, Slot: slotPath(h.PID, h.Slot), Gaps: h.Gaps}
 	fds, err := parseRights(oob[:oobn])
 	if err != nil {
 		return nil, err
@@ -154,14 +258,20 @@ func parseRights(oob []byte) ([]int, error) {
 	return unix.ParseUnixRights(&messages[0])
 }
 
-// dial connects a keeper to its pool and hands over its standard input and output and the read end of alive. The
-// working directory must be the keeper's.
-func dial(alive *os.File) (*net.UnixConn, error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: controlName, Net: "unix"})
+// sayHello takes over the connection to the pool and hands over this keeper's standard input and output and the read end
+// of alive.
+func sayHello(h handover, alive *os.File) (*net.UnixConn, error) {
+	file := os.NewFile(uintptr(h.Control), "control")
+	defer func() { _ = file.Close() }()
+	generic, err := net.FileConn(file)
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(os.Getpid())
+	conn, ok := generic.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the control socket is a %T", generic), generic.Close())
+	}
+	text, err := json.Marshal(hello{os.Getpid(), h.Slot, h.Gaps})
 	if err != nil {
 		return nil, err
 	}
@@ -172,14 +282,14 @@ func dial(alive *os.File) (*net.UnixConn, error) {
 
 // isAlias reports whether path is one that the pool may have made below dir.
 func isAlias(dir, path string) bool {
-	if filepath.Dir(path) != AliasDir(dir) {
+	folder, base := filepath.Dir(path), filepath.Base(path)
+	if folder != AliasDir(dir) && folder != PagedDir(dir) {
 		return false
 	}
-	base := filepath.Base(path)
 	digits := 0
 	for digits < len(base) && '0' <= base[digits] && base[digits] <= '9' {
 		digits++
 	}
 	rest := base[digits:]
-	return digits > 0 && (rest == "" || rest[0] == '.' && ValidExt(rest[1:])) && path == AliasDir(dir)+"/"+base
+	return digits > 0 && (rest == "" || rest[0] == '.' && ValidExt(rest[1:])) && path == folder+"/"+base
 }

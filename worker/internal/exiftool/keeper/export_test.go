@@ -27,7 +27,16 @@ var (
 	IsAlias    = isAlias
 	GoodAnswer = goodAnswer
 	ErrAnswer  = errAnswer
+
+	ParseQuestion = parseQuestion
 )
+
+// WordsOfEnded is Words where the process has ended before the lines are taken.
+func WordsOfEnded(text io.Reader, mark string) ([]string, bool) {
+	words := drain(text)
+	<-words.done
+	return words.take(mark, "", time.Now().Add(10*time.Second))
+}
 
 // Words runs the reader of ExifTool's standard error over text, and takes the lines before mark.
 func Words(text io.Reader) func(mark, alias string) ([]string, bool) {

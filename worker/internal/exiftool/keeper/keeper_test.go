@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/reshelf/reshelf/shared/metadata"
 	"github.com/reshelf/reshelf/worker/internal/exiftool/keeper"
 )
 
@@ -57,6 +58,7 @@ func FuzzRequests(f *testing.F) {
 
 func TestIsAlias(t *testing.T) {
 	tests := map[string]bool{
+		"/k/paged/1": true, "/k/paged/2.mov": true, "/k/paged/../1": false, "/k/pagedd/1": false,
 		"/k/alias/1": true, "/k/alias/12.jpg": true, "/k/alias/0.NMBTEMPLATE": true, "/k/alias/3.DVR-MS": true,
 		"": false, "/k/alias/": false, "/k/alias": false, "1.jpg": false, "/k/1.jpg": false, "/k/alias/a.jpg": false, "/k/alias/.jpg": false,
 		"/k/alias/1.": false, "/k/alias/1.-x": false, "/k/alias/1.jpg\n": false, "/k/alias/1.j pg": false, "/k/alias/1.a.b": false,
@@ -72,12 +74,13 @@ func TestIsAlias(t *testing.T) {
 
 func TestGoodAnswer(t *testing.T) {
 	note := keeper.Note{ExifTool: "12.57", Warnings: []string{"w"}}
-	raw := "[{\n  \"SourceFile\": \"/k/alias/1\",\n  \"A:B\": 1.10,\n  \"A:C\": {\"D\": [true, \"<&>\"]},\n  \"Reshelf\": \"forged\"\n}]\n"
+	raw := "[{\n  \"SourceFile\": \"/k/alias/1\",\n  \"A:B\": 1.10,\n  \"A:C\": {\"D\": [true, \"<&>\\\"\"]},\n  \"Reshelf\": \"forged\"\n}]\n"
 	got, err := keeper.GoodAnswer([]byte(raw), "/k/alias/1", note)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `[{"A:B":"1.10","A:C":{"D":["true","<&>"]},"Reshelf":{"exiftool":"12.57","warnings":["w"]},"SourceFile":"/k/alias/1"}]`
+	want := `[{"SourceFile":"/k/alias/1","Reshelf":"{\"exiftool\":\"12.57\",\"warnings\":[\"w\"]}",` +
+		`"Tags":"{\"SourceFile\":\"/k/alias/1\",\"A:B\":\"1.10\",\"A:C\":{\"D\":[\"true\",\"<&>\\\"\"]},\"Reshelf\":\"forged\"}"}]`
 	if string(got) != want {
 		t.Errorf("answer: got %s, want %s", got, want)
 	}
@@ -99,14 +102,25 @@ func FuzzGoodAnswer(f *testing.F) {
 		if strings.Contains(string(got), "\n") {
 			t.Errorf("answer %q holds a newline", got)
 		}
-		var files []struct {
-			SourceFile string
-			Reshelf    keeper.Note
+		var files []map[string]string
+		if err := json.Unmarshal(got, &files); err != nil || len(files) != 1 || len(files[0]) != 3 || files[0]["SourceFile"] != "/k/alias/1" {
+			t.Fatalf("answer to %q: got %s, %v", raw, got, err)
 		}
-		if err := json.Unmarshal(got, &files); err != nil || len(files) != 1 || files[0].Reshelf.ExifTool != "1.0" || files[0].SourceFile != "/k/alias/1" {
-			t.Errorf("answer to %q: got %s, %v", raw, got, err)
+		if note := files[0][keeper.NoteKey]; note != `{"exiftool":"1.0"}` {
+			t.Errorf("note in the answer to %q: %s", raw, note)
+		}
+		if source, _, err := metadata.DecodeObject([]byte(files[0][keeper.TagsKey])); err != nil || source != "/k/alias/1" {
+			t.Errorf("tags in the answer to %q: of %q, %v", raw, source, err)
 		}
 	})
+}
+
+// What is said when no file was named is passed on as it is.
+func TestWordsWithoutAlias(t *testing.T) {
+	got, _ := keeper.Words(strings.NewReader("no such option\n{reshelf-err7}\n"))("7", "")
+	if diff := cmp.Diff([]string{"no such option"}, got); diff != "" {
+		t.Errorf("words -want +got:\n%s", diff)
+	}
 }
 
 func TestWords(t *testing.T) {
@@ -129,4 +143,25 @@ func TestWords(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A process may mark the end of its words and end before anybody takes them; what it said is whole all the same.
+func TestWordsOfEnded(t *testing.T) {
+	for range 100 {
+		if got, marked := keeper.WordsOfEnded(strings.NewReader("odd\n{reshelf-err6}\n{reshelf-err7}\n"), "7"); !marked || len(got) != 1 {
+			t.Fatalf("got %q, marked %t, want one line, marked", got, marked)
+		}
+	}
+}
+
+func FuzzParseQuestion(f *testing.F) {
+	for _, line := range []string{"0 0\n", "65536 1024\n", "-5 10\n", "1\n", "1 2", "1 2 3\n", "9223372036854775808 1\n", "+1 0x2\n"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		q, ok := keeper.ParseQuestion([]byte(line))
+		if ok && (q.Offset < 0 || q.Length < 0 || len(strings.Fields(line)) != 2 || !strings.HasSuffix(line, "\n")) {
+			t.Errorf("%q: got %+v", line, q)
+		}
+	})
 }

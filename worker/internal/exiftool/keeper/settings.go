@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,14 +14,28 @@ const LinkName = "reshelf-keeper"
 
 const (
 	settingsName = "settings.json"
-	sampleName   = "sample.gif"
+	pixelName    = "pixel.gif"
+	sampleName   = "sample.gif" // leads to a descriptor of the keeper, as the aliases do
 	aliasName    = "alias"
+	pagedName    = "paged"
+	pagerName    = "pager.pl"
+	fasterName   = "faster.pl"
 	controlName  = "control"
+	callsName    = "calls" // read by pager.pl
 )
 
-// sample is a GIF of one pixel. Every new ExifTool must read it before it may read anything else.
+// sample is a GIF of one pixel. Every new ExifTool must read it before it may read anything else, in the
+// same way: through a link to a descriptor of the keeper.
 const sample = "GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00" +
 	",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+
+// pager is what makes ExifTool ask for the parts of files that are not all there; it loads faster.
+var (
+	//go:embed pager.pl
+	pager []byte
+	//go:embed faster.pl
+	faster []byte
+)
 
 // Settings of one keeper. They are fixed while it runs.
 type Settings struct {
@@ -34,9 +49,12 @@ type Settings struct {
 	MaxAnswer int64 `json:"maxAnswer"`
 	// StartLimit bounds the time from ExifTool's start to the sample's answer.
 	StartLimit time.Duration `json:"startLimit"`
-	// MaxFiles and MaxResident (bytes) are where an ExifTool is replaced by a new one, between two files.
-	MaxFiles    int   `json:"maxFiles"`
-	MaxResident int64 `json:"maxResident"`
+	// MaxFiles is how many files an ExifTool reads before it is replaced by a new one.
+	MaxFiles int `json:"maxFiles"`
+	// Read are the folders whose files ExifTool may read, with all below them; nil is the whole machine.
+	Read []string `json:"read"`
+	// WithoutLandlock is for the tests of what is left where a kernel has no Landlock.
+	WithoutLandlock bool `json:"withoutLandlock,omitempty"`
 	// AddressSpace bounds ExifTool's address space in bytes (RLIMIT_AS).
 	AddressSpace uint64 `json:"addressSpace"`
 }
@@ -49,14 +67,16 @@ func Install(dir string, s Settings) (link string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("install keeper: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, settingsName), text, 0o600); err != nil {
-		return "", fmt.Errorf("install keeper: %w", err)
+	files := map[string][]byte{settingsName: text, pixelName: []byte(sample), pagerName: pager, fasterName: faster, callsName: toolFilter()}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return "", fmt.Errorf("install keeper: %w", err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, sampleName), []byte(sample), 0o600); err != nil {
-		return "", fmt.Errorf("install keeper: %w", err)
-	}
-	if err := os.Mkdir(AliasDir(dir), 0o700); err != nil {
-		return "", fmt.Errorf("install keeper: %w", err)
+	for _, folder := range []string{AliasDir(dir), PagedDir(dir)} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			return "", fmt.Errorf("install keeper: %w", err)
+		}
 	}
 	link = filepath.Join(dir, LinkName)
 	if err := os.Symlink("/proc/self/exe", link); err != nil {
@@ -65,9 +85,12 @@ func Install(dir string, s Settings) (link string, err error) {
 	return link, nil
 }
 
-// AliasDir is the folder below a keeper's directory that holds its aliases: the only names that a keeper accepts. An
-// alias is digits, then optionally a dot and an extension of 1 to 16 of a-z, A-Z, 0-9 and (not first) "-".
+// AliasDir is the folder below a keeper's directory that holds its aliases: with those in PagedDir the only names that a
+// keeper accepts. An alias is digits, then optionally a dot and an extension of 1 to 16 of a-z, A-Z, 0-9 and (not first) "-".
 func AliasDir(dir string) string { return filepath.Join(dir, aliasName) }
+
+// PagedDir is the folder below a keeper's directory that holds the aliases of files of which not all is there.
+func PagedDir(dir string) string { return filepath.Join(dir, pagedName) }
 
 // ValidExt reports whether ext, without its dot, may be the extension of an alias. All extensions that ExifTool knows
 // are valid.

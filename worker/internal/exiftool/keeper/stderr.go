@@ -74,29 +74,52 @@ func (w *words) add(line string) {
 	}
 }
 
-// take waits for the mark until deadline, or for the end of the stream, and returns the lines so far without alias.
-// It reports whether the mark came.
+// take waits for the mark until deadline, or for the end of the stream, and returns the lines so far without alias, unless
+// that is "". It reports whether the mark came.
 func (w *words) take(mark, alias string, deadline time.Time) ([]string, bool) {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
-	found := false
-	for !found {
-		select {
-		case m := <-w.marks:
-			found = m == mark
-			continue
-		case <-w.done:
-		case <-timer.C:
-		}
-		break
-	}
+	found := w.await(mark, timer.C)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lines := w.lines
 	w.lines = nil
+	if alias == "" {
+		return lines, found
+	}
 	for i, l := range lines {
 		l = strings.TrimSuffix(l, " - "+alias)
 		lines[i] = strings.ReplaceAll(l, alias, "the file")
 	}
 	return lines, found
+}
+
+// await reports whether mark came before the stream or the time ended.
+func (w *words) await(mark string, late <-chan time.Time) bool {
+	for {
+		select {
+		case m := <-w.marks:
+			if m == mark {
+				return true
+			}
+		case <-w.done:
+			return w.holds(mark)
+		case <-late:
+			return w.holds(mark)
+		}
+	}
+}
+
+// holds looks for mark among the marks that have come: a process may write it and end at once.
+func (w *words) holds(mark string) bool {
+	for {
+		select {
+		case m := <-w.marks:
+			if m == mark {
+				return true
+			}
+		default:
+			return false
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,11 +38,14 @@ type tool struct {
 	buf   []byte
 	n     int // number of the last -execute
 	files int
+	clock clock
+	pages *pages
 }
 
 // startTool starts ExifTool. The calling goroutine must have locked a thread that lives as long as the keeper. alive is
-// inherited, so that its other end tells when ExifTool is gone.
-func startTool(s Settings, alive *os.File) (*tool, error) {
+// inherited, so that its other end tells when ExifTool is gone. ask gets what ExifTool asks for while it reads a file of
+// which not all is there.
+func startTool(dir string, s Settings, alive *os.File, ask askFunc) (*tool, error) {
 	inR, inW, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -54,15 +58,20 @@ func startTool(s Settings, alive *os.File) (*tool, error) {
 	if err != nil {
 		return nil, errors.Join(err, inR.Close(), inW.Close(), outR.Close(), outW.Close())
 	}
+	pages, asks, answers, err := newPages()
+	if err != nil {
+		return nil, errors.Join(err, inR.Close(), inW.Close(), outR.Close(), outW.Close(), errR.Close(), errW.Close())
+	}
 	// -config must come first, or ~/.ExifTool_config is run as Perl code.
-	cmd := exec.Command(s.ExifTool, "-config", "", "-stay_open", "True", "-@", "-")
-	cmd.Env, cmd.Dir = toolEnv(), "/"
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = inR, outW, errW, []*os.File{alive}
+	cmd := exec.Command(s.ExifTool, "-config", filepath.Join(dir, pagerName), "-stay_open", "True", "-@", "-")
+	cmd.Env, cmd.Dir = cleanEnv(), "/"
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = inR, outW, errW, []*os.File{alive, asks, answers}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	err = cmd.Start()
-	err = errors.Join(err, inR.Close(), outW.Close(), errW.Close())
-	t := &tool{cmd: cmd, in: inW, out: outR, gone: make(chan struct{}), words: drain(errR)}
+	err = Start(cmd.Start)
+	err = errors.Join(err, inR.Close(), outW.Close(), errW.Close(), asks.Close(), answers.Close())
+	t := &tool{cmd: cmd, in: inW, out: outR, gone: make(chan struct{}), words: drain(errR), pages: pages}
 	go t.wait(errR)
+	go t.relay(ask)
 	if err == nil {
 		err = confineTool(cmd.Process.Pid, s.AddressSpace)
 	}
@@ -77,6 +86,7 @@ func startTool(s Settings, alive *os.File) (*tool, error) {
 // wait reaps the process, and what it might have started, and ends the reader of its standard error.
 func (t *tool) wait(stderr *os.File) {
 	if t.cmd.Process != nil {
+		AwaitEnd(t.cmd.Process.Pid)
 		_ = t.cmd.Wait() // how it ended is in ProcessState
 		_ = syscall.Kill(-t.cmd.Process.Pid, syscall.SIGKILL)
 		ReapGroup(t.cmd.Process.Pid)
@@ -86,7 +96,8 @@ func (t *tool) wait(stderr *os.File) {
 	_ = stderr.Close()
 }
 
-// greet makes ExifTool tell its version and read the sample, both until deadline.
+// greet makes ExifTool tell its version and read the sample, both until deadline. Then it has started all that it ever
+// should.
 func (t *tool) greet(samplePath string, deadline time.Time) (version string, err error) {
 	raw, words, err := t.ask([]string{"-ver"}, "", deadline, 1<<10)
 	if err != nil {
@@ -103,12 +114,19 @@ func (t *tool) greet(samplePath string, deadline time.Time) (version string, err
 	if _, err := goodAnswer(raw, samplePath, Note{}); err != nil || !bytes.Contains(raw, []byte(`"FileType": "GIF"`)) {
 		return "", fmt.Errorf("have exiftool read a sample: it says %.200q", raw)
 	}
-	return version, nil
+	return version, settle(t.cmd.Process.Pid)
 }
 
-// ask sends one request and returns what ExifTool printed, without the end mark, and its words on standard error. The
-// bytes are valid until the next call. After an error the process is not usable any more.
+// ask sends one request and returns what ExifTool printed: begin and collect.
 func (t *tool) ask(args []string, name string, deadline time.Time, limit int64) ([]byte, []string, error) {
+	if err := t.begin(args, name, deadline); err != nil {
+		return t.failed(name, err)
+	}
+	return t.collect(name, limit)
+}
+
+// begin sends one request, which may take until deadline. After an error the process is not usable any more.
+func (t *tool) begin(args []string, name string, deadline time.Time) error {
 	t.n++
 	number := strconv.Itoa(t.n)
 	var b strings.Builder
@@ -119,29 +137,53 @@ func (t *tool) ask(args []string, name string, deadline time.Time, limit int64) 
 		b.WriteString(name + "\n")
 	}
 	b.WriteString("-echo4\n" + markStart + number + markEnd + "\n-execute" + number + "\n")
-	raw, err := t.exchange(b.String(), "{ready"+number+"}\n", deadline, limit)
-	if errors.Is(err, errDied) {
-		err = t.obituary(err)
+	paged := filepath.Base(filepath.Dir(name)) == pagedName
+	if err := errors.Join(t.in.SetWriteDeadline(deadline), t.clock.start(deadline, paged, t.out.SetReadDeadline)); err != nil {
+		return err
 	}
-	wait := deadline
+	if _, err := io.WriteString(t.in, b.String()); err != nil {
+		return classify(err)
+	}
+	return nil
+}
+
+// collect returns what ExifTool printed for the request that was begun last, without the end mark, and its words on standard
+// error. The bytes are valid until the next call. After an error the process is not usable any more.
+func (t *tool) collect(name string, limit int64) ([]byte, []string, error) {
+	number := strconv.Itoa(t.n)
+	raw, err := t.receive("{ready"+number+"}\n", limit)
 	if err != nil {
-		wait = time.Now() // what came up to here will do
+		return t.failed(name, err)
 	}
-	lines, marked := t.words.take(number, name, wait)
-	if err == nil && !marked {
-		err = errDeadline
+	lines, marked := t.words.take(number, name, t.clock.stop())
+	if !marked {
+		err = t.unmarked()
 	}
 	return raw, lines, err
 }
 
-// exchange writes request and reads up to end.
-func (t *tool) exchange(request, end string, deadline time.Time, limit int64) ([]byte, error) {
-	if err := errors.Join(t.in.SetWriteDeadline(deadline), t.out.SetReadDeadline(deadline)); err != nil {
-		return nil, err
+// unmarked is the error of an answer whose end was not marked on standard error.
+func (t *tool) unmarked() error {
+	select {
+	case <-t.words.done:
+		return t.obituary(errDied)
+	default:
+		return errDeadline
 	}
-	if _, err := io.WriteString(t.in, request); err != nil {
-		return nil, classify(err)
+}
+
+// failed returns err, with how the process ended where it did, and the words that came up to now.
+func (t *tool) failed(name string, err error) ([]byte, []string, error) {
+	if errors.Is(err, errDied) {
+		err = t.obituary(err)
 	}
+	t.clock.stop()
+	lines, _ := t.words.take(strconv.Itoa(t.n), name, time.Now())
+	return nil, lines, err
+}
+
+// receive reads up to end.
+func (t *tool) receive(end string, limit int64) ([]byte, error) {
 	if cap(t.buf) > keepBuffer || t.buf == nil {
 		t.buf = make([]byte, 0, 64<<10)
 	}
@@ -210,23 +252,9 @@ func (t *tool) end() {
 	t.close()
 }
 
-func (t *tool) close() { _ = errors.Join(t.in.Close(), t.out.Close()) }
-
-// resident is the process's resident memory in bytes, 0 if it cannot be told.
-func (t *tool) resident() int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", t.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+func (t *tool) close() {
+	_ = errors.Join(t.in.Close(), t.out.Close())
+	t.pages.close()
 }
 
 func quoteWords(words []string) string {

@@ -1,0 +1,34 @@
+package keeper_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// All that spares a known ExifTool work is in use. That it does not change answers is shown by the corpus test of package exiftool.
+func TestFasterTaken(t *testing.T) {
+	faster, err := filepath.Abs("faster.pl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "config.pl")
+	text := "require '" + faster + "'; print join(' ', 'taken:', @Reshelf::Faster::taken), \"\\n\"; 1;\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "exiftool", "-config", config, "-ver").CombinedOutput()
+	if err != nil {
+		t.Fatalf("exiftool: %v: %s", err, out)
+	}
+	taken, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	want := map[string]string{ // all others are left as they are
+		"12.57": " group description composite",
+		"13.59": " absent group description composite",
+	}[version]
+	if taken != "taken:"+want {
+		t.Errorf("ExifTool %s: got %q, want %q", version, taken, want)
+	}
+}
