@@ -4,7 +4,8 @@ import "github.com/reshelf/reshelf/shared/archive"
 
 // Row is one line of a plan: from, to, or why not.
 type Row struct {
-	// N is the row's number in the plan, from 0, in ascending order of From.
+	// N is the row's number in the plan, from 0: in ascending order of From, but for groups, which are in the place of their
+	// principal, and chains. An undo's are in the reverse order.
 	N    int64       `json:"n"`
 	From archive.Key `json:"from"`
 	To   archive.Key `json:"to,omitempty"`
@@ -17,6 +18,9 @@ type Row struct {
 	Message string  `json:"message,omitempty"`
 	// Group is the From of the group's principal where objects move together; rows of a group are in one segment.
 	Group archive.Key `json:"group,omitempty"`
+	// Chain is the same for objects that wait for one another to leave the names that they get, and "" for all others. Rows of a
+	// chain are in one segment, one after the other, each after those that it waits for.
+	Chain archive.Key `json:"chain,omitempty"`
 	// DateSource is the tag that a date in the name came from.
 	DateSource string `json:"dateSource,omitempty"`
 	// Sidecar is the XMP sidecar, of this object or of the group's principal, without which the name, or DateSource, would be
@@ -43,11 +47,22 @@ type Undone struct {
 // Moves reports whether the row is to be renamed.
 func (r Row) Moves() bool { return r.Outcome == "" }
 
+// Follows reports whether a row that comes after other in a plan must be carried out after it, by the same worker: both are of one
+// group or chain.
+func (r Row) Follows(other Row) bool {
+	if r.Chain != "" || other.Chain != "" {
+		return r.Chain == other.Chain
+	}
+	return r.Group != "" && r.Group == other.Group
+}
+
 // PlanSummary is what a plan's screen shows; computed while the plan is written.
 type PlanSummary struct {
 	Rows     int64 `json:"rows"`
 	Moves    int64 `json:"moves"`
 	Numbered int64 `json:"numbered"`
+	// Chained counts the rows to be renamed that wait for others, or that others wait for.
+	Chained int64 `json:"chained,omitempty"`
 	// Skipped and Failed count rows by reason.
 	Skipped map[Reason]int64 `json:"skipped,omitempty"`
 	Failed  map[Reason]int64 `json:"failed,omitempty"`

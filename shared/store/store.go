@@ -124,6 +124,9 @@ type Properties struct {
 	// GuardedRename: a rename neither replaces an object nor deletes a source that was changed meanwhile, whoever
 	// else writes. Where false, Rename fails with ErrUnsupported unless AssumeSingleWriter is set.
 	GuardedRename bool
+	// AtomicRename: where nobody assumes a single writer, a rename is one step, and its object is known again at the new name
+	// whatever has come to the old one. So an execution that was stopped half way does no harm when it goes on.
+	AtomicRename bool
 	// RenameMethod names how renames are made, for doctor and reports: "renameat2", "link+unlink", …
 	RenameMethod string
 	// Remedy says what would make renames safe, where GuardedRename is false.

@@ -78,11 +78,14 @@ func (p planScreen) head(b *strings.Builder) {
 func (p planScreen) counts(b *strings.Builder) {
 	s := p.plan.Summary
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	numbered := ""
+	more := ""
 	if s.Numbered > 0 {
-		numbered = fmt.Sprintf("; %s numbered", commas(s.Numbered))
+		more = fmt.Sprintf("; %s numbered", commas(s.Numbered))
 	}
-	fmt.Fprintf(tw, "  %s\t%s, %s%s\n", strings.ToLower(p.verb()), plural(s.Moves, "object"), humanize.IBytes(uint64(max(0, s.Bytes))), numbered)
+	if s.Chained > 0 {
+		more += fmt.Sprintf("; %s in chains, one after another", commas(s.Chained))
+	}
+	fmt.Fprintf(tw, "  %s\t%s, %s%s\n", strings.ToLower(p.verb()), plural(s.Moves, "object"), humanize.IBytes(uint64(max(0, s.Bytes))), more)
 	fmt.Fprintf(tw, "  leave\t%s%s\n", plural(total(s.Skipped), "object"), reasons(s.Skipped))
 	fmt.Fprintf(tw, "  fail\t%s%s\n", plural(total(s.Failed), "object"), reasons(s.Failed))
 	fmt.Fprintf(tw, "  folders\t%s before, %s after\n", commas(s.OldFolders), commas(s.NewFolders))

@@ -69,6 +69,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		Local:         true,
 		KeepsMTime:    true,
 		GuardedRename: fs.guarded,
+		AtomicRename:  fs.guarded && fs.keepsInode,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
 		Folders:       true,

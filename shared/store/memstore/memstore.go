@@ -42,7 +42,7 @@ func New(root archive.Root) *Store {
 
 // Properties implements store.Store. Parallel is more than 1 so that tests work on several objects at once.
 func (s *Store) Properties() store.Properties {
-	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, RenameMethod: "memory", Folders: true, Parallel: 4}
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, AtomicRename: true, RenameMethod: "memory", Folders: true, Parallel: 4}
 }
 
 // Close implements store.Store. The objects stay.

@@ -50,6 +50,8 @@ type verdict struct {
 	Message string       `json:"m"`
 	// Final: no number would help.
 	Final bool `json:"f,omitempty"`
+	// Awaits makes it a condition: the wish is granted if the object of that key moves away.
+	Awaits archive.Key `json:"k,omitempty"`
 }
 
 // present is the value beside a name that the archive has.
@@ -87,11 +89,13 @@ func (p *planner) list(ctx context.Context) (*extsort.Sorter, error) {
 // checker goes over everything that stands at a path, or would like to, in order, and refuses wishes. It holds one path
 // and the folders above it.
 type checker struct {
-	// refuse takes the verdict about a wish of unit id; wishes that it is not called for are granted.
+	// refuse takes the verdict about a wish of unit id, or a condition; wishes that it is not called for are granted.
 	refuse func(id string, v verdict) error
 	// all: of several that want one name none gets it (policies stop and skip); otherwise the first by id.
 	all       bool
 	foldsCase bool
+	// chain: a name that an object has may be wanted on condition that it moves away.
+	chain bool
 
 	at    path
 	above []standing
@@ -152,8 +156,11 @@ func (c *checker) meet(mark byte, id string, value []byte) error {
 		return err
 	}
 	defer func() { c.here.wished = w.From }()
-	if v, refused := c.judge(w); refused {
-		return c.refuse(id, v)
+	v, refused := c.judge(w)
+	if refused || v.Awaits != "" {
+		if err := c.refuse(id, v); refused || err != nil {
+			return err
+		}
 	}
 	if c.first == nil {
 		c.first, c.firstID = &w, id
@@ -211,8 +218,11 @@ func (c *checker) judge(w wish) (verdict, bool) {
 		v.Message = "the archive does not tell the new name from the old one; rename it to another name first"
 	case own || c.here.presents == 0:
 		return v, false
+	case c.chain && c.here.presents == 1:
+		v.Awaits, v.Message = c.here.present.Key, c.here.present.Key.Text()+" has that name"
+		return v, false
 	default:
-		v.Message = fmt.Sprintf("%s has that name, and a name counts as taken also where this batch would free it; "+
+		v.Message = fmt.Sprintf("%s has that name, and in this archive a name counts as taken also where this batch would free it; "+
 			"rename again afterwards, %s", c.here.present.Key.Text(), remedy)
 	}
 	return v, true

@@ -83,7 +83,7 @@ func (p *planner) gather(ctx context.Context, members *extsort.Sorter) error {
 		}
 		c := p.candidate(r)
 		if _, err := archive.ParseKey(string(r.Key)); err != nil { // it has no name that others could follow
-			if err := p.emitRow(ctx, string(r.Key), c.Row); err != nil {
+			if err := p.emitRow(ctx, place(r.Key), c.Row); err != nil {
 				return err
 			}
 			continue
@@ -252,7 +252,7 @@ func (p *planner) tooMany(ctx context.Context, c *candidate) error {
 		settle(&c.Row, batch.Failed, batch.ReasonGroup, fmt.Sprintf(
 			"more than %d objects have this name but for extension and case, so it cannot be told which of them belong together", p.opts.Rows))
 	}
-	return p.emitRow(ctx, string(c.Row.From), c.Row)
+	return p.emitRow(ctx, place(c.Row.From), c.Row)
 }
 
 // number numbers the principals that can be named by capture time, then key, from 1, in each scope of the template's counters.

@@ -290,7 +290,12 @@ func TestPlan(t *testing.T) {
 		"taken by one that moves away": {
 			objects: []object{day("a.jpg", 1), day("01.jpg", 2)}, template: "{date:%d}{ext}",
 			policies: []batch.Conflict{batch.ConflictSkip},
-			want:     map[archive.Key]string{"a.jpg": "skipped: target-exists", "01.jpg": "02.jpg"},
+			want:     map[archive.Key]string{"a.jpg": "01.jpg", "01.jpg": "02.jpg"},
+		},
+		"taken by one that was not listed": {
+			objects: []object{day("a.jpg", 1), {key: "01.jpg", day: 2, excluded: true}}, template: "{date:%d}{ext}",
+			policies: []batch.Conflict{batch.ConflictSkip},
+			want:     map[archive.Key]string{"a.jpg": "skipped: target-exists"},
 		},
 		"change of case only": {
 			objects: []object{day("a.JPG", 1)}, template: "a.jpg",
@@ -425,6 +430,9 @@ func checkSummary(t tester, p batch.Plan, rows []batch.Row) {
 		old[r.From.Dir()], now[r.To.Dir()] = true, true
 		if r.Numbered {
 			want.Numbered++
+		}
+		if r.Chain != "" {
+			want.Chained++
 		}
 	}
 	want.OldFolders, want.NewFolders = int64(len(old)), int64(len(now))

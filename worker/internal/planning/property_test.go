@@ -134,10 +134,12 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 	next := 0
 	var last archive.Key
 	for i, s := range p.Segments {
-		if s.Rows > int64(limit) || s.Rows == 0 {
+		in := rows[next : next+int(s.Rows)]
+		oneChain := in[0].Chain != "" && !slices.ContainsFunc(in, func(r batch.Row) bool { return r.Chain != in[0].Chain })
+		if s.Rows > int64(limit) && !oneChain {
 			t.Errorf("segment %d has %d rows, want 1 to %d", i, s.Rows, limit)
 		}
-		for _, r := range rows[next : next+int(s.Rows)] {
+		for _, r := range in {
 			leader := r.From
 			if r.Group != "" {
 				leader = r.Group
@@ -151,6 +153,13 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 					moves[r.Group] = r.Moves()
 				}
 			}
+			if r.Chain != "" {
+				leader = r.Chain
+				if n, ok := segmentOf[r.Chain]; ok && n != i {
+					t.Errorf("chain %s is in segments %d and %d", r.Chain, n, i)
+				}
+				segmentOf[r.Chain] = i
+			}
 			if leader < last {
 				t.Errorf("row of %s comes after %s", leader, last)
 			}
@@ -160,12 +169,21 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 	}
 }
 
-// checkTargets: no name is wanted twice, taken, a folder, or below an object; all of that whatever the case.
+// checkTargets: no name is wanted twice, taken unless by an object of the same chain that leaves it before, a folder, or below an
+// object; all of that whatever the case.
 func checkTargets(t tester, rows []batch.Row, objects []object) {
 	t.Helper()
 	type holder struct {
 		key    archive.Key
 		target bool
+	}
+	rowOf := map[archive.Key]batch.Row{}
+	for _, r := range rows {
+		rowOf[r.From] = r
+	}
+	leaves := func(key, before archive.Key) bool {
+		r, other := rowOf[key], rowOf[before]
+		return r.Moves() && r.Chain != "" && r.Chain == other.Chain && r.N < other.N
 	}
 	byFold := map[string][]holder{}
 	for _, o := range objects {
@@ -186,7 +204,7 @@ func checkTargets(t tester, rows []batch.Row, objects []object) {
 			continue
 		}
 		for _, h := range hs {
-			if !h.target && h.key != targets[0].key || len(targets) > 1 {
+			if !h.target && h.key != targets[0].key && !leaves(h.key, targets[0].key) || len(targets) > 1 {
 				t.Errorf("%s goes to %q, which is %v", targets[0].key, f, hs)
 			}
 		}

@@ -29,7 +29,7 @@ func (p *planner) resolve(ctx context.Context) error {
 		return err
 	}
 	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers")}
-	if err := r.round(ctx, p.units, p.wishes); err != nil {
+	if err := r.round(ctx, p.units, p.wishes, p.props.AtomicRename && !p.batch.AssumeSingleWriter); err != nil {
 		return err
 	}
 	for n := 1; n <= Rounds && r.lost > 0; n++ {
@@ -37,34 +37,48 @@ func (p *planner) resolve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.round(ctx, units, wishes); err != nil {
+		if err := r.round(ctx, units, wishes, false); err != nil {
 			return err
 		}
 	}
 	return r.giveUp(ctx)
 }
 
-// round checks all wishes and settles the units: those whose wishes are granted, and by policy those that are refused.
-func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter) error {
-	verdicts := r.sorter("verdicts")
+// round checks all wishes and settles the units: those whose wishes are granted, and by policy those that are refused. Where chain is
+// set, units may wait for names that others leave.
+func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, chain bool) error {
+	verdicts := judged{Sorter: r.sorter("verdicts")}
 	c := checker{
-		all: r.policy != batch.ConflictNumber, foldsCase: r.props.FoldsCase,
-		refuse: func(id string, v verdict) error {
-			raw, err := json.Marshal(v)
-			if err != nil {
-				return fmt.Errorf("verdict: %w", err)
-			}
-			return verdicts.Add(ctx, []byte(id), raw)
-		},
+		all: r.policy != batch.ConflictNumber, foldsCase: r.props.FoldsCase, chain: chain,
+		refuse: func(id string, v verdict) error { return verdicts.add(ctx, id, v) },
 	}
 	items := merged(r.present.Sorted(ctx), r.settled.Sorted(ctx), wishes.Sorted(ctx))
 	if err := c.run(ctx, r.tick, items); err != nil {
 		return err
 	}
-	if err := r.join(ctx, units, verdicts); err != nil {
+	var chains chains
+	if verdicts.conditions > 0 {
+		var err error
+		if chains, err = r.findChains(ctx, units, verdicts.Sorter); err != nil {
+			return err
+		}
+	}
+	err := r.eachUnit(ctx, units, verdicts.Sorter, func(number int64, u *unit, against []verdict) error {
+		at := chains.of(number)
+		if at.fate == moves {
+			u.chain, u.order = chains.leader(at.chain, u.Rows[0].From), at.order
+			return r.grant(ctx, u)
+		}
+		if r.mayKeep(u, against) {
+			u.Again = true
+			return r.lose(ctx, u)
+		}
+		return r.decide(ctx, u, refusals(against, at.fate))
+	})
+	if err != nil {
 		return err
 	}
-	for _, s := range []*extsort.Sorter{units, wishes, verdicts} {
+	for _, s := range []*extsort.Sorter{units, wishes, verdicts.Sorter} {
 		if err := s.Remove(ctx); err != nil {
 			return err
 		}
@@ -72,37 +86,16 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter) err
 	return nil
 }
 
-func (r *resolver) join(ctx context.Context, units, verdicts *extsort.Sorter) error {
-	refused := newCursor(verdicts.Sorted(ctx))
-	defer refused.stop()
-	for it, err := range units.Sorted(ctx) {
-		if err == nil {
-			err = r.tick(ctx)
-		}
-		if err != nil {
-			return err
-		}
-		u, err := decode[unit](it.Value)
-		if err != nil {
-			return err
-		}
-		var against []verdict
-		for refused.ok && string(refused.item.Key) == string(it.Key) {
-			v, err := decode[verdict](refused.item.Value)
-			if err != nil {
-				return err
-			}
-			against = append(against, v)
-			refused.next()
-		}
-		if refused.err != nil {
-			return refused.err
-		}
-		if err := r.decide(ctx, &u, against); err != nil {
-			return err
-		}
+// mayKeep reports whether a unit that bears a number may keep it, if the natural name is not left after all: only the next round
+// tells whether it is.
+func (r *resolver) mayKeep(u *unit, against []verdict) bool {
+	condition := func(v verdict) bool { return v.Awaits != "" }
+	refusal := func(v verdict) bool { return v.Awaits == "" }
+	if r.policy != batch.ConflictNumber || !slices.ContainsFunc(against, condition) || !slices.ContainsFunc(against, refusal) {
+		return false
 	}
-	return nil
+	_, ok := u.bearsNumber()
+	return ok
 }
 
 // decide settles a unit by its verdicts, or sends it to the next round.
@@ -218,21 +211,33 @@ func (r *resolver) propose(ctx context.Context) (units, wishes *extsort.Sorter, 
 		if err != nil {
 			return nil, nil, err
 		}
-		if u.Number, err = free.next(family(u.Natural), u.Number); err != nil {
+		if err := r.proposeTo(&u, &free); err != nil {
 			return nil, nil, err
 		}
-		u.rename(naming.Numbered(u.Natural, u.Number), r.props)
-		allOrNone(u.Rows, stuck)
-		if !u.moves() {
-			err = r.emit(ctx, &u)
-		} else {
+		if u.moves() {
 			err = r.want(ctx, units, wishes, &u)
+		} else {
+			err = r.emit(ctx, &u)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 	}
 	return units, wishes, losers.Remove(ctx)
+}
+
+// proposeTo gives a unit the next free number, or its natural name again.
+func (r *resolver) proposeTo(u *unit, free *numberer) (err error) {
+	if u.Again {
+		u.Again = false
+		return nil
+	}
+	if u.Number, err = free.next(family(u.Natural), u.Number); err != nil {
+		return err
+	}
+	u.rename(naming.Numbered(u.Natural, u.Number), r.props)
+	allOrNone(u.Rows, stuck)
+	return nil
 }
 
 // numberer hands out free numbers, family by family in order.

@@ -10,6 +10,7 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
 )
 
@@ -50,6 +51,8 @@ type undoer struct {
 	back   takenBack
 	added  added
 	since  since
+	// freed are names, folded, that objects of the segment leave before those that had them come back: they are of chains.
+	freed map[string]bool
 	// begun: which segments of the undone batch were begun; nil until it matters. someBegun: at least one was.
 	begun     []bool
 	someBegun bool
@@ -170,6 +173,7 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 			return err
 		}
 	}
+	u.freed = map[string]bool{}
 	slices.Reverse(rows)
 	for len(rows) > 0 {
 		end := 1
@@ -231,6 +235,9 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 		if len(reversed) > 1 {
 			r.Group = principal
 		}
+		if r.Chain != "" && r.Moves() {
+			u.freed[naming.Fold(r.From)] = true
+		}
 		if r.Added = !chosen[i] && r.Moves(); r.Added {
 			u.added.add(r.From)
 		}
@@ -259,7 +266,7 @@ func (u *undoer) marks(rows []batch.Row) ([]bool, []batch.ID, error) {
 // reverse says what undoing a row takes, by looking at the world. by is the undo that has taken it back, if one has: what is
 // at the new name by now, be it the same object, did not come there by the undone batch.
 func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, known bool, by batch.ID) (batch.Row, error) {
-	back := batch.Row{From: r.To, To: r.From, Want: r.Want, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}
+	back := batch.Row{From: r.To, To: r.From, Want: r.Want, Chain: r.Chain, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}
 	if by != "" {
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", by))
 		return back, nil
@@ -288,7 +295,7 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 		back.Want = target.Object.Identity
 	case stayed:
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
-	case moved && !source.Taken:
+	case moved && (!source.Taken || u.freed[naming.Fold(r.From)]):
 		back.Want = target.Object.Identity
 	case moved:
 		settle(&back, batch.Failed, batch.ReasonConflict, fmt.Sprintf("something else has the old name %s by now; move that away and undo again", r.From.Text()))

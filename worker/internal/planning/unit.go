@@ -23,8 +23,14 @@ type unit struct {
 	// Notes are what is to be said of rows, by their number, whatever becomes of them.
 	Notes map[int]string `json:"w,omitempty"`
 	// Number is the number in the principal's name that was proposed last, 0 for none.
-	Number int         `json:"i,omitempty"`
-	Rows   []batch.Row `json:"r"`
+	Number int `json:"i,omitempty"`
+	// Again: its natural name is tried once more.
+	Again bool        `json:"a,omitempty"`
+	Rows  []batch.Row `json:"r"`
+
+	// chain and order say in which chain it moves, and when; chain is "" for a unit that waits for no other one, nor is waited for.
+	chain archive.Key
+	order int32
 }
 
 // id is unique, and orders units by capture time, then key.
@@ -160,7 +166,6 @@ func (u *unit) keep() {
 // emit hands over the rows of a unit that is settled.
 func (p *planner) emit(ctx context.Context, u *unit) error {
 	allOrNone(u.Rows, stuck)
-	principal := string(u.Rows[0].From)
 	for i, note := range u.Notes {
 		u.Rows[i].Message = strings.TrimPrefix(u.Rows[i].Message+"; "+note, "; ")
 	}
@@ -171,14 +176,29 @@ func (p *planner) emit(ctx context.Context, u *unit) error {
 		if r.Moves() {
 			r.Numbered = u.Number > 0
 		}
-		if err := p.emitRow(ctx, principal, r); err != nil {
+		r.Chain = u.chain
+		if err := p.emitRow(ctx, u.place(), r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *planner) emitRow(ctx context.Context, principal string, r batch.Row) error {
+// place is where the rows of a principal's unit come in the plan.
+func place(principal archive.Key) string {
+	// Only a key that cannot be addressed holds a NUL. It must not come between the rows of a group.
+	return strings.ReplaceAll(string(principal), "\x00", "\x01") + "\x00"
+}
+
+// place is that of the principal; the units of a chain come in their order in the place of its leader.
+func (u *unit) place() string {
+	if u.chain == "" {
+		return place(u.Rows[0].From)
+	}
+	return place(u.chain) + fmt.Sprintf("%010d\x00", u.order)
+}
+
+func (p *planner) emitRow(ctx context.Context, place string, r batch.Row) error {
 	if err := p.tick(ctx); err != nil {
 		return err
 	}
@@ -186,8 +206,7 @@ func (p *planner) emitRow(ctx context.Context, principal string, r batch.Row) er
 	if err != nil {
 		return fmt.Errorf("row of %s: %w", r.From.Text(), err)
 	}
-	// Only a key that cannot be addressed holds a NUL. It must not come between the rows of a group.
-	return p.rows.Add(ctx, []byte(strings.ReplaceAll(principal, "\x00", "\x01")+"\x00"+string(r.From)), raw)
+	return p.rows.Add(ctx, []byte(place+string(r.From)), raw)
 }
 
 func decode[T any](raw []byte) (T, error) {

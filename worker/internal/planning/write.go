@@ -21,11 +21,11 @@ const (
 	sources = 1000
 )
 
-// writer writes rows in segments, the rows of a group in one, and counts the summary.
+// writer writes rows in segments, the rows of a group or chain in one, and counts the summary.
 type writer struct {
 	*desk
 	plan batch.Plan
-	// segment and group hold rows that are not written yet.
+	// segment and group hold rows that are not written yet, group those of one group or chain.
 	segment, group []batch.Row
 	rows           int64
 	last           archive.Key
@@ -50,7 +50,7 @@ func newWriter(d *desk) *writer {
 	}
 }
 
-// add appends a row; the rows of a group come one after the other.
+// add appends a row; the rows of a group or chain come one after the other.
 func (w *writer) add(ctx context.Context, r batch.Row) error {
 	if err := w.tick(ctx); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (w *writer) add(ctx context.Context, r batch.Row) error {
 	}
 	w.last = r.From
 	w.refuse(&r)
-	if len(w.group) > 0 && (r.Group == "" || r.Group != w.group[0].Group) {
+	if len(w.group) > 0 && !r.Follows(w.group[0]) {
 		if err := w.endGroup(ctx); err != nil {
 			return err
 		}
@@ -143,6 +143,9 @@ func (w *writer) count(ctx context.Context, r batch.Row) error {
 	s.Bytes += r.Want.Size
 	if r.Numbered {
 		s.Numbered++
+	}
+	if r.Chain != "" {
+		s.Chained++
 	}
 	countSource(s.DateSources, r.DateSource)
 	for _, what := range r.Changed {

@@ -104,10 +104,12 @@ func (m mortal) Sync(ctx context.Context, keys []archive.Key) error {
 	return m.process.around(func() error { return m.Store.Sync(ctx, keys) })
 }
 
-// drawWorld draws a plan of single objects and groups.
+// drawWorld draws a plan of single objects and groups, which get new names or, in a chain, those of the ones before.
 func drawWorld(t *rapid.T, st store.Store) *world {
 	w := &world{archive: &hooked{Store: st}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA}}
 	check(t, st.Create(context.Background(), "another", strings.NewReader("another")))
+	chain := rapid.Bool().Draw(t, "chain")
+	before := 0 // size of the group before
 	for g := range rapid.IntRange(1, 4).Draw(t, "groups") {
 		size := rapid.IntRange(1, 3).Draw(t, "size")
 		for i := range size {
@@ -120,8 +122,15 @@ func drawWorld(t *rapid.T, st store.Store) *world {
 			if size > 1 {
 				r.Group = archive.Key(fmt.Sprintf("%d/0", g))
 			}
+			if chain {
+				r.Chain = "0/0"
+			}
+			if chain && i < before {
+				r.To = archive.Key(fmt.Sprintf("%d/%d", g-1, i))
+			}
 			w.rows = append(w.rows, r)
 		}
+		before = size
 	}
 	w.seal(t)
 	return w
@@ -162,6 +171,9 @@ func (w *world) meddle(t *rapid.T, foreign map[archive.Key]string, label string)
 		return
 	}
 	key := rapid.SampledFrom(w.rows).Draw(t, "row").To
+	if rowOf(w.rows, key).From == key {
+		return // the name of one that would have to come back
+	}
 	if foreign[key] != "" {
 		check(t, w.archive.Delete(context.Background(), key, archive.Identity{}))
 		delete(foreign, key)
@@ -242,9 +254,10 @@ func (w *world) undo(t *rapid.T, foreign map[archive.Key]string) {
 	u.rows, err = w.led.PlanRows(ctx, p, 0)
 	check(t, err)
 	u.suffer(t, foreign, "undo")
-	for k, r := range u.records(t) { // an undo that was cancelled
-		if r.Reason == batch.ReasonCancelled {
-			check(t, w.archive.Rename(ctx, store.RenameRequest{From: k, To: rowOf(u.rows, k).To, Want: r.Identity}))
+	records := u.records(t)
+	for _, row := range u.rows { // an undo that was cancelled
+		if r := records[row.From]; r.Reason == batch.ReasonCancelled {
+			check(t, w.archive.Rename(ctx, store.RenameRequest{From: row.From, To: row.To, Want: r.Identity}))
 		}
 	}
 }

@@ -10,8 +10,10 @@
 // Objects of a group move together or not at all. All are checked before the first one moves; where one cannot move
 // after all, those that moved are moved back, also those that an earlier execution had moved.
 //
-// A group, or an object that moves by itself, is a unit. Units do not depend on each other, so as many as the store asks
-// for are in hand at once (Properties.Parallel); within a unit one move follows the other. When an error ends the segment,
+// A group, or an object that moves by itself, is a unit, and so is a chain: groups and objects that get names which others
+// leave, in their order. Where one of a chain does not move, its name is taken, and what was to get it stays as in any conflict.
+// Units do not depend on each other, so as many as the store asks for are in hand at once (Properties.Parallel); within a unit
+// one move follows the other. When an error ends the segment,
 // no other unit is begun, and those in hand go on until they are done, find the same, or ctx ends: a move is not cut short
 // because another one failed, nor is the wait for the part of a successor. Rename returns when all have ended; only then
 // the execution has.
@@ -31,6 +33,7 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
 )
 
@@ -179,12 +182,10 @@ func (m *mover) rows(ctx context.Context, rows []batch.Row) ([]batch.Record, err
 	return records, nil
 }
 
-// unit is how many of the first rows must be carried out one after another. These are the rows of a group. Rows of a plan
-// do not depend on each other otherwise: a name that another row frees counts as taken. If they ever do, rows that wait
-// for one another are to be made one unit here.
+// unit is how many of the first rows must be carried out one after another: the rows of a group or of a chain.
 func unit(rows []batch.Row) int {
 	end := 1
-	for end < len(rows) && rows[0].Group != "" && rows[end].Group == rows[0].Group {
+	for end < len(rows) && rows[end].Follows(rows[0]) {
 		end++
 	}
 	return end
@@ -201,15 +202,49 @@ func caught(err *error) {
 	}
 }
 
-// unit carries out rows that move together, or a single one, and says what became of them.
+// unit carries out a chain, a group or a single row, and says what became of the rows.
 func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Record) error {
-	if err := m.group(ctx, rows, records); err != nil {
-		return err
-	}
-	for _, r := range records {
-		m.hold.Advance(1, r.Size)
+	var c chain
+	for begin, end := 0, 0; begin < len(rows); begin = end {
+		end = begin + group(rows[begin:])
+		if err := m.group(ctx, rows[begin:end], records[begin:end]); err != nil {
+			return err
+		}
+		c.explain(rows[begin:end], records[begin:end])
+		for _, r := range records[begin:end] {
+			m.hold.Advance(1, r.Size)
+		}
 	}
 	return nil
+}
+
+// group is how many of the first rows move together.
+func group(rows []batch.Row) int {
+	end := 1
+	for end < len(rows) && rows[0].Group != "" && rows[end].Group == rows[0].Group {
+		end++
+	}
+	return end
+}
+
+// chain is what is known of the objects of a chain that were to leave their names and did not, by these names.
+type chain map[string]batch.Record
+
+// explain gives conflicts with objects that did not leave their names their true reason. The names are compared folded; no plan
+// gives two names that are equal so.
+func (c *chain) explain(rows []batch.Row, records []batch.Record) {
+	for i, r := range rows {
+		if r.Chain == "" || !r.Moves() || records[i].Outcome == batch.Done {
+			continue
+		}
+		if *c == nil {
+			*c = chain{}
+		}
+		(*c)[naming.Fold(r.From)] = records[i]
+		if before, ok := (*c)[naming.Fold(r.To)]; ok && records[i].Reason == batch.ReasonConflict {
+			records[i].Message = fmt.Sprintf("%s has the name %s and did not leave it: %s", before.Key.Text(), r.To.Text(), before.Message)
+		}
+	}
 }
 
 func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Record) error {

@@ -1,0 +1,406 @@
+package planning
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/extsort"
+)
+
+// Units can want names that others have now and leave. Such a unit waits for the others: it is carried out after them, by the
+// same worker, in the same segment. What waits for one another is a chain. See docs/decisions/chains.md.
+
+const (
+	// maxWaiting bounds how many units wait in one plan: about 100 bytes of memory each. Units above it are refused.
+	maxWaiting = 1 << 20
+	// maxChain bounds the rows of one chain, which are one segment.
+	maxChain = 20_000
+)
+
+// fate is what becomes of a unit that waits for others, or that others wait for.
+type fate byte
+
+const (
+	notInChain   fate = iota
+	moves             // when those that it waits for have moved
+	stays             // one that it waits for does not move
+	inCircle          // it waits for itself, by others
+	chainTooLong      // see maxChain
+)
+
+// chains are the units of a round that wait for others, or that others wait for, by their number in the order of ids. Units have
+// to be asked for in that order. The zero chains has none.
+type chains struct {
+	units   []chained
+	leaders []archive.Key // by chain; the principal of the unit that was asked for first
+	at      int
+}
+
+// chained is a unit of a chain.
+type chained struct {
+	number int64
+	rows   int32
+	chain  int32
+	// order counts within the plan: a unit has a greater one than all that it waits for.
+	order int32
+	fate  fate
+}
+
+// of is the unit of that number; its fate is notInChain where it is in none.
+func (c *chains) of(number int64) chained {
+	for c.at < len(c.units) && c.units[c.at].number < number {
+		c.at++
+	}
+	if c.at == len(c.units) || c.units[c.at].number != number {
+		return chained{}
+	}
+	return c.units[c.at]
+}
+
+// leader is what rows of the chain have in common; first is the principal of a unit of it.
+func (c *chains) leader(chain int32, first archive.Key) archive.Key {
+	if c.leaders[chain] == "" {
+		c.leaders[chain] = first
+	}
+	return c.leaders[chain]
+}
+
+// findChains reads which units wait for which, by the conditions among the verdicts of a round.
+func (r *resolver) findChains(ctx context.Context, units, verdicts *extsort.Sorter) (chains, error) {
+	movers, waits := r.sorter("movers"), r.sorter("waits")
+	if err := r.spread(ctx, units, verdicts, movers, waits); err != nil {
+		return chains{}, err
+	}
+	g, err := r.meet(ctx, movers, waits)
+	if err != nil {
+		return chains{}, err
+	}
+	for _, s := range []*extsort.Sorter{movers, waits} {
+		if err := s.Remove(ctx); err != nil {
+			return chains{}, err
+		}
+	}
+	return g.solve(), nil
+}
+
+// spread adds each row that would move to movers, by its old name, and each condition to waits, by the name that it is about.
+func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *extsort.Sorter) error {
+	waiting := 0
+	return r.eachUnit(ctx, units, verdicts, func(number int64, u *unit, against []verdict) error {
+		refused := slices.ContainsFunc(against, func(v verdict) bool { return v.Awaits == "" })
+		for _, row := range u.Rows {
+			if !row.Moves() || refused {
+				continue
+			}
+			if err := movers.Add(ctx, []byte(row.From), end{number, row.Want.Inode, int32(len(u.Rows))}.encode()); err != nil {
+				return err
+			}
+		}
+		if refused || len(against) == 0 || waiting == maxWaiting {
+			return nil
+		}
+		waiting++
+		for _, v := range against {
+			if err := waits.Add(ctx, []byte(v.Awaits), end{number, u.Rows[v.Row].Want.Inode, int32(len(u.Rows))}.encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// end of a wait: a unit, and the object in it that waits or is waited for.
+type end struct {
+	unit  int64
+	inode uint64
+	rows  int32 // of the unit
+}
+
+func (e end) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(e.unit))
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, e.inode), uint32(e.rows))
+}
+
+func decodeEnd(b []byte) end {
+	return end{int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]), int32(binary.BigEndian.Uint32(b[16:]))}
+}
+
+// meet joins those that wait for a name with the unit that leaves it, if there is one.
+func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*graph, error) {
+	g := &graph{}
+	there := newCursor(movers.Sorted(ctx))
+	defer there.stop()
+	for it, err := range waits.Sorted(ctx) {
+		if err == nil {
+			err = r.tick(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for there.ok && bytes.Compare(there.item.Key, it.Key) < 0 {
+			there.next()
+		}
+		if there.err != nil {
+			return nil, there.err
+		}
+		waiter := decodeEnd(it.Value)
+		if !there.ok || !bytes.Equal(there.item.Key, it.Key) {
+			g.stuck(waiter)
+			continue
+		}
+		g.wait(waiter, decodeEnd(there.item.Value))
+	}
+	return g, nil
+}
+
+// graph says which units wait for which.
+type graph struct {
+	units []chained
+	edges []edge
+}
+
+// edge: unit waits for other. Both are numbers of units, and in solve places in graph.units.
+type edge struct{ unit, other int64 }
+
+func (g *graph) stuck(e end) {
+	g.units = append(g.units, chained{number: e.unit, rows: e.rows, fate: stays})
+}
+
+// wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be told apart by
+// their inodes may not come to one another's names: which of them has moved could not be told.
+func (g *graph) wait(e, other end) {
+	if e.unit == other.unit || e.inode == other.inode || e.inode == 0 || other.inode == 0 {
+		g.stuck(e)
+		return
+	}
+	g.units = append(g.units, chained{number: e.unit, rows: e.rows}, chained{number: other.unit, rows: other.rows})
+	g.edges = append(g.edges, edge{e.unit, other.unit})
+}
+
+// solve finds what becomes of all units, in time and memory that grow with their number.
+func (g *graph) solve() chains {
+	g.number()
+	waiters := g.backward()
+	left := make([]int32, len(g.units)) // how many each still waits for
+	for _, e := range g.edges {
+		left[e.unit]++
+	}
+	g.keepWaiters(waiters)
+	g.order(waiters, left)
+	n := g.connect()
+	g.limit(n)
+	return chains{units: g.units, leaders: make([]archive.Key, n)}
+}
+
+// number sorts the units, each once, and makes the edges places in them.
+func (g *graph) number() {
+	slices.SortFunc(g.units, func(a, b chained) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(b.fate, a.fate)) })
+	g.units = slices.CompactFunc(g.units, func(a, b chained) bool { return a.number == b.number }) // keeps the greatest fate
+	place := func(number int64) int64 {
+		i, _ := slices.BinarySearchFunc(g.units, number, func(c chained, n int64) int { return cmp.Compare(c.number, n) })
+		return int64(i)
+	}
+	for i, e := range g.edges {
+		g.edges[i] = edge{place(e.unit), place(e.other)}
+	}
+	compare := func(a, b edge) int { return cmp.Or(cmp.Compare(a.other, b.other), cmp.Compare(a.unit, b.unit)) }
+	slices.SortFunc(g.edges, compare)
+	g.edges = slices.Compact(g.edges)
+}
+
+// backward returns those that wait for a unit.
+func (g *graph) backward() func(place int64) []edge {
+	first := make([]int32, len(g.units)+1)
+	for _, e := range g.edges {
+		first[e.other+1]++
+	}
+	for i := range g.units {
+		first[i+1] += first[i]
+	}
+	return func(place int64) []edge { return g.edges[first[place]:first[place+1]] }
+}
+
+// keepWaiters keeps what waits for units that stay where it is.
+func (g *graph) keepWaiters(waiters func(int64) []edge) {
+	var queue []int64
+	for i, u := range g.units {
+		if u.fate == stays {
+			queue = append(queue, int64(i))
+		}
+	}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		for _, e := range waiters(at) {
+			if g.units[e.unit].fate != stays {
+				g.units[e.unit].fate = stays
+				queue = append(queue, e.unit)
+			}
+		}
+	}
+}
+
+// order numbers the units so that each comes after all that it waits for (A. B. Kahn, CACM 5, 1962). Those that cannot be numbered
+// wait for themselves, or for such units.
+func (g *graph) order(waiters func(int64) []edge, left []int32) {
+	queue := make([]int64, 0, len(g.units))
+	for i := range g.units {
+		if left[i] == 0 && g.units[i].fate == notInChain {
+			queue = append(queue, int64(i))
+		}
+	}
+	for n := 0; n < len(queue); n++ {
+		g.units[queue[n]].fate, g.units[queue[n]].order = moves, int32(n)
+		for _, e := range waiters(queue[n]) {
+			if left[e.unit]--; left[e.unit] == 0 && g.units[e.unit].fate == notInChain {
+				queue = append(queue, e.unit)
+			}
+		}
+	}
+	for i := range g.units {
+		if g.units[i].fate == notInChain {
+			g.units[i].fate = inCircle
+		}
+	}
+}
+
+// connect numbers the chains: the units that move and wait for one another, in any order. It returns how many there are.
+func (g *graph) connect() (n int) {
+	parent := make([]int32, len(g.units))
+	for i := range parent {
+		parent[i] = int32(i)
+	}
+	root := func(i int32) int32 {
+		for parent[i] != i {
+			parent[i] = parent[parent[i]]
+			i = parent[i]
+		}
+		return i
+	}
+	for _, e := range g.edges {
+		if g.units[e.unit].fate == moves {
+			a, b := root(int32(e.unit)), root(int32(e.other))
+			parent[max(a, b)] = min(a, b)
+		}
+	}
+	for i := range g.units {
+		if r := root(int32(i)); r == int32(i) {
+			g.units[i].chain = int32(n)
+			n++
+		} else {
+			g.units[i].chain = g.units[r].chain // r is less than i
+		}
+	}
+	return n
+}
+
+// limit refuses the units that wait in chains that are too long. What they wait for may move.
+func (g *graph) limit(chains int) {
+	rows := make([]int64, chains)
+	for _, u := range g.units {
+		rows[u.chain] += int64(u.rows)
+	}
+	waits := make([]bool, len(g.units))
+	for _, e := range g.edges {
+		waits[e.unit] = true
+	}
+	for i, u := range g.units {
+		if u.fate == moves && rows[u.chain] > maxChain {
+			g.units[i].fate = notInChain
+			if waits[i] {
+				g.units[i].fate = chainTooLong
+			}
+		}
+	}
+}
+
+// refusals are the verdicts about a unit that does not move: where there are only conditions, these.
+func refusals(against []verdict, f fate) []verdict {
+	var out []verdict
+	for _, v := range against {
+		if v.Awaits == "" {
+			out = append(out, v)
+		}
+	}
+	if out != nil {
+		return out
+	}
+	for _, v := range against {
+		out = append(out, v.because(f))
+	}
+	return out
+}
+
+// because makes a refusal of a condition.
+func (v verdict) because(f fate) verdict {
+	v.Awaits = ""
+	switch f {
+	case inCircle:
+		v.Message += ", and waits for names that wait for that one: objects that exchange their names cannot be renamed in one batch; " +
+			"give one of them another name first, " + remedy
+	case chainTooLong:
+		v.Message += fmt.Sprintf(", and waits for another one in turn, and so on, for more than %d objects; rename in parts, or %s", maxChain, remedy)
+	default:
+		v.Message += " and does not move away; " + remedy
+	}
+	return v
+}
+
+// eachUnit calls yield for each unit in the order of ids, counted from 0, with the verdicts about it.
+func (r *resolver) eachUnit(ctx context.Context, units, verdicts *extsort.Sorter, yield func(number int64, u *unit, against []verdict) error) error {
+	about := newCursor(verdicts.Sorted(ctx))
+	defer about.stop()
+	number := int64(0)
+	for it, err := range units.Sorted(ctx) {
+		if err == nil {
+			err = r.tick(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		u, err := decode[unit](it.Value)
+		if err != nil {
+			return err
+		}
+		var against []verdict
+		for about.ok && string(about.item.Key) == string(it.Key) {
+			v, err := decode[verdict](about.item.Value)
+			if err != nil {
+				return err
+			}
+			against = append(against, v)
+			about.next()
+		}
+		if about.err != nil {
+			return about.err
+		}
+		if err := yield(number, &u, against); err != nil {
+			return err
+		}
+		number++
+	}
+	return nil
+}
+
+// judged adds verdicts to a sorter, and counts the conditions among them.
+type judged struct {
+	*extsort.Sorter
+	conditions int64
+}
+
+func (j *judged) add(ctx context.Context, id string, v verdict) error {
+	if v.Awaits != "" {
+		j.conditions++
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("verdict: %w", err)
+	}
+	return j.Add(ctx, []byte(id), raw)
+}
