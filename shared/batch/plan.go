@@ -34,6 +34,8 @@ type Row struct {
 	OpID string `json:"opId,omitempty"`
 	// Undoes says which rename a row of an undo takes back.
 	Undoes *Undone `json:"undoes,omitempty"`
+	// Back: an undo leaves the object alone since it is at its old name.
+	Back bool `json:"back,omitempty"`
 	// Added: an undo of chosen keys moves the object although it was not chosen, since it moves only together with one that was.
 	Added bool `json:"added,omitempty"`
 }

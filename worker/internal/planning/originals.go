@@ -243,6 +243,16 @@ func (d *desk) finished(ctx context.Context, id batch.ID) (time.Time, error) {
 
 // eachMoved calls yield for each row of another batch's plan whose object was moved, as its records say.
 func (d *desk) eachMoved(ctx context.Context, id batch.ID, yield func(batch.Row) error) error {
+	return d.eachOther(ctx, id, func(r batch.Row, moved bool) error {
+		if !moved {
+			return nil
+		}
+		return yield(r)
+	})
+}
+
+// eachOther calls yield for each row of another batch's plan, with whether its object was moved.
+func (d *desk) eachOther(ctx context.Context, id batch.ID, yield func(r batch.Row, moved bool) error) error {
 	plan, _, err := d.led.Plan(ctx, id)
 	if errors.Is(err, store.ErrNotExist) {
 		return nil
@@ -255,9 +265,6 @@ func (d *desk) eachMoved(ctx context.Context, id batch.ID, yield func(batch.Row)
 		if err != nil {
 			return err
 		}
-		if len(moved) == 0 {
-			continue
-		}
 		rows, err := d.led.PlanRows(ctx, plan, segment)
 		if err != nil {
 			return err
@@ -266,10 +273,7 @@ func (d *desk) eachMoved(ctx context.Context, id batch.ID, yield func(batch.Row)
 			if err := d.tick(ctx); err != nil {
 				return err
 			}
-			if !r.Moves() || !moved[r.From] {
-				continue
-			}
-			if err := yield(r); err != nil {
+			if err := yield(r, r.Moves() && moved[r.From]); err != nil {
 				return err
 			}
 		}

@@ -31,6 +31,7 @@ type tester interface {
 	Helper()
 	Fatalf(string, ...any)
 	Errorf(string, ...any)
+	Logf(string, ...any)
 }
 
 func check(t tester, err error) {

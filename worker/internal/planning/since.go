@@ -1,63 +1,132 @@
 package planning
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/extsort"
 )
 
-// since tells which objects of a segment of the undone batch that has no records are at their new names through others.
-type since struct {
-	never bool // others of the batch were begun, but not this segment: it has moved nothing
-	to    map[archive.Key]bool
+// since says at which new names of the undone plan objects are that later batches brought there: their identities alone do not tell
+// who has moved them. The zero since is none. Rows have to be asked for from the last to the first.
+type since struct{ rows *rowCursor }
+
+func (s *since) has(r batch.Row) (bool, error) {
+	if s.rows == nil {
+		return false, nil
+	}
+	_, found, err := s.rows.at(r.N)
+	return found, err
 }
 
-func (s since) has(to archive.Key) bool { return s.never || s.to[to] }
+func (s *since) close() {
+	if s.rows != nil {
+		s.rows.stop()
+	}
+}
 
-// movedSince looks for moves to the new names of a segment that was not recorded, by batches that were submitted later than the
-// undone one: an identity alone does not tell who has moved an object. It reads what these batches have moved, but only where
-// an execution was interrupted and not settled.
-func (u *undoer) movedSince(ctx context.Context, undone batch.Plan, segment int, rows []batch.Row) (since, error) {
-	if err := u.findBegun(ctx, undone); err != nil {
+// findSince joins the new names of the undone plan with what later batches have moved, as their records say, if there are any that
+// are not relatives of the undone one; otherwise it reads nothing. What an undo found to be back already was brought back by one that
+// was interrupted, if it was moved at all.
+func (u *undoer) findSince(ctx context.Context, undone batch.Plan) (since, error) {
+	later, err := u.laterBatches(ctx)
+	stranger := func(b batch.Batch) bool { return !slices.Contains(u.kin.all, b.ID) }
+	if err != nil || !slices.ContainsFunc(later, stranger) {
 		return since{}, err
 	}
-	if u.someBegun && !u.begun[segment] {
-		return since{never: true}, nil
-	}
-	names := map[string]*nameSince{}
-	for _, r := range rows {
-		if r.Moves() {
-			names[fullName(u.batch.Archive, r.To)] = &nameSince{came: map[batch.ID]bool{}, left: map[batch.ID]bool{}}
-		}
-	}
-	if err := u.findLater(ctx); err != nil {
-		return since{}, err
-	}
-	for _, by := range u.later {
-		err := u.eachMoved(ctx, by.ID, func(r batch.Row) error {
-			if n := names[fullName(by.Archive, r.From)]; n != nil {
-				n.leave(by)
+	moves, names, rows := u.sorter("since"), u.sorter("names"), u.sorter("brought")
+	for n, by := range later {
+		err := u.eachOther(ctx, by.ID, func(r batch.Row, moved bool) error {
+			if !moved && !r.Back {
+				return nil
 			}
-			if n := names[fullName(by.Archive, r.To)]; n != nil {
-				n.come(by, u.batch.Undoes, slices.Contains(u.kin.all, by.ID))
-			}
-			return nil
+			from, to := []byte(fullName(by.Archive, r.From)), []byte(fullName(by.Archive, r.To))
+			return errors.Join(moves.Add(ctx, from, step{uint32(n), false, !moved}.encode()), moves.Add(ctx, to, step{uint32(n), true, !moved}.encode()))
 		})
 		if err != nil {
 			return since{}, err
 		}
 	}
-	s := since{to: map[archive.Key]bool{}}
-	for _, r := range rows {
-		if r.Moves() {
-			s.to[r.To] = names[fullName(u.batch.Archive, r.To)].others
+	for r, err := range u.led.Rows(ctx, undone) {
+		if err == nil {
+			err = u.tick(ctx)
+		}
+		if err == nil && r.Moves() {
+			err = names.Add(ctx, []byte(fullName(u.batch.Archive, r.To)), fromLast(r.N))
+		}
+		if err != nil {
+			return since{}, err
 		}
 	}
-	return s, nil
+	if err := u.joinSince(ctx, later, names, moves.Sorted(ctx), rows); err != nil {
+		return since{}, err
+	}
+	if err := errors.Join(moves.Remove(ctx), names.Remove(ctx)); err != nil {
+		return since{}, err
+	}
+	return since{newRowCursor(rows.Sorted(ctx))}, nil
+}
+
+// step is that a later batch brought an object to a name or took it away. In their order a batch takes away what it replaces.
+type step struct {
+	batch uint32
+	came  bool
+	back  bool // or so an interrupted undo did, if the object was moved at all
+}
+
+func (s step) encode() []byte {
+	return append(binary.BigEndian.AppendUint32(nil, s.batch), bit(s.came), bit(s.back))
+}
+
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+func (u *undoer) joinSince(ctx context.Context, later []batch.Batch, names *extsort.Sorter, moves iter.Seq2[extsort.Item, error], rows *extsort.Sorter) error {
+	at := newCursor(moves)
+	defer at.stop()
+	for it, err := range names.Sorted(ctx) {
+		if err == nil {
+			err = u.tick(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		for at.ok && bytes.Compare(at.item.Key, it.Key) < 0 {
+			at.next()
+		}
+		name := nameSince{came: map[batch.ID]bool{}, left: map[batch.ID]bool{}}
+		for ; at.ok && bytes.Equal(at.item.Key, it.Key); at.next() {
+			by := later[binary.BigEndian.Uint32(at.item.Value)]
+			switch came, back := at.item.Value[4] == 1, at.item.Value[5] == 1; {
+			case back:
+				name.restore(by, came)
+			case came:
+				name.come(by, u.batch.Undoes, slices.Contains(u.kin.all, by.ID))
+			default:
+				name.leave(by)
+			}
+		}
+		if at.err != nil {
+			return at.err
+		}
+		if name.others {
+			if err := rows.Add(ctx, it.Value, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // nameSince is what became of a name since the undone batch.
@@ -90,25 +159,39 @@ func (n *nameSince) come(by batch.Batch, undone batch.ID, kin bool) {
 	}
 }
 
-// findLater finds the batches that were submitted later than the undone one and may have moved its objects, in that order, once.
-func (u *undoer) findLater(ctx context.Context) error {
-	if u.later != nil {
-		return nil
+// restore: an undo has found the object where it was before what it undoes, and not at the name that this gave it.
+func (n *nameSince) restore(by batch.Batch, came bool) {
+	what := n.came
+	if came {
+		what = n.left
 	}
-	u.later = []batch.Batch{}
+	if before, ok := what[by.Undoes]; ok {
+		n.others = before
+	}
+}
+
+// laterBatches are those that were submitted later than the undone one and may have moved its objects, in that order. They are held in
+// memory.
+func (u *undoer) laterBatches(ctx context.Context) (later []batch.Batch, err error) {
 	for b, err := range u.movers(ctx) {
 		if errors.Is(err, batch.ErrInvalid) { // by a newer version, as in relatives
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if b.ID > u.batch.Undoes {
-			u.later = append(u.later, b)
+		if b.ID > u.batch.Undoes && overlap(b.Archive, u.batch.Archive) {
+			later = append(later, b)
 		}
 	}
-	slices.SortFunc(u.later, func(a, b batch.Batch) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	return nil
+	slices.SortFunc(later, func(a, b batch.Batch) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return later, nil
+}
+
+// overlap reports whether one archive lies in the other.
+func overlap(a, b archive.Root) bool {
+	x, y := strings.TrimSuffix(a.Path(), "/")+"/", strings.TrimSuffix(b.Path(), "/")+"/"
+	return strings.HasPrefix(x, y) || strings.HasPrefix(y, x)
 }
 
 // findBegun finds the segments of the undone batch that were begun, once.

@@ -56,7 +56,8 @@ type undoer struct {
 	// begun: which segments of the undone batch were begun; nil until it matters. someBegun: at least one was.
 	begun     []bool
 	someBegun bool
-	later     []batch.Batch // see findLater; nil until it matters
+	// never: the segment at hand has moved nothing, since it was not begun, unlike others.
+	never bool
 }
 
 func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
@@ -80,6 +81,10 @@ func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
 		return batch.Plan{}, err
 	}
 	defer u.back.close()
+	if u.since, err = u.findSince(ctx, undone); err != nil {
+		return batch.Plan{}, err
+	}
+	defer u.since.close()
 	if err := u.segments(ctx, w, undone); err != nil {
 		return batch.Plan{}, err
 	}
@@ -167,11 +172,12 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 	if err != nil {
 		return err
 	}
-	u.since = since{}
+	u.never = false
 	if records == nil {
-		if u.since, err = u.movedSince(ctx, undone, n, rows); err != nil {
+		if err := u.findBegun(ctx, undone); err != nil {
 			return err
 		}
+		u.never = u.someBegun && !u.begun[n]
 	}
 	u.freed = map[string]bool{}
 	slices.Reverse(rows)
@@ -208,15 +214,15 @@ func (u *undoer) records(ctx context.Context, id batch.ID, n int) (map[archive.K
 // moving back.
 func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records map[archive.Key]batch.Record) error {
 	rows = slices.DeleteFunc(slices.Clone(rows), func(r batch.Row) bool { return !r.Moves() })
-	chosen, back, err := u.marks(rows)
-	if err != nil || !slices.Contains(chosen, true) {
+	marks, err := u.marks(rows)
+	if err != nil || !slices.ContainsFunc(marks, func(m mark) bool { return m.chosen }) {
 		return err
 	}
 	var reversed []batch.Row
 	var principal archive.Key // where it is now
 	for i, r := range rows {
 		rec, known := records[r.From]
-		row, err := u.reverse(ctx, r, rec, known, back[i])
+		row, err := u.reverse(ctx, r, rec, known, marks[i])
 		if err != nil {
 			return err
 		}
@@ -229,7 +235,7 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 	allOrNone(reversed, blocks)
 	for i, r := range reversed {
 		// Of an object that was not chosen it matters only whether it moves, or keeps others where they are.
-		if !chosen[i] && !r.Moves() && !blocks(r.Reason) {
+		if !marks[i].chosen && !r.Moves() && !blocks(r.Reason) {
 			continue
 		}
 		if len(reversed) > 1 {
@@ -238,7 +244,7 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 		if r.Chain != "" && r.Moves() {
 			u.freed[naming.Fold(r.From)] = true
 		}
-		if r.Added = !chosen[i] && r.Moves(); r.Added {
+		if r.Added = !marks[i].chosen && r.Moves(); r.Added {
 			u.added.add(r.From)
 		}
 		if err := w.add(ctx, r); err != nil {
@@ -248,27 +254,38 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 	return nil
 }
 
-// marks says of each row, the last ones of the plan first, whether it is chosen, and which undo has taken it back.
-func (u *undoer) marks(rows []batch.Row) ([]bool, []batch.ID, error) {
-	chosen, back := make([]bool, len(rows)), make([]batch.ID, len(rows))
-	for i, r := range rows {
-		var err error
-		if chosen[i], err = u.chosen.has(r); err != nil {
-			return nil, nil, err
-		}
-		if back[i], err = u.back.by(r); err != nil {
-			return nil, nil, err
-		}
-	}
-	return chosen, back, nil
+// mark is what is known of a row without looking at the world.
+type mark struct {
+	chosen bool
+	by     batch.ID // the undo that has taken it back; "" if none has
+	others bool     // a later batch has brought the object to its new name again
 }
 
-// reverse says what undoing a row takes, by looking at the world. by is the undo that has taken it back, if one has: what is
-// at the new name by now, be it the same object, did not come there by the undone batch.
-func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, known bool, by batch.ID) (batch.Row, error) {
+// marks are those of rows of the undone plan, the last ones first.
+func (u *undoer) marks(rows []batch.Row) ([]mark, error) {
+	marks := make([]mark, len(rows))
+	for i, r := range rows {
+		m := &marks[i]
+		var err error
+		if m.chosen, err = u.chosen.has(r); err != nil {
+			return nil, err
+		}
+		if m.by, err = u.back.by(r); err != nil {
+			return nil, err
+		}
+		if m.others, err = u.since.has(r); err != nil {
+			return nil, err
+		}
+	}
+	return marks, nil
+}
+
+// reverse says what undoing a row takes, by looking at the world. What is at the new name where an undo has taken the row back, be it
+// the same object, did not come there by the undone batch.
+func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, known bool, m mark) (batch.Row, error) {
 	back := batch.Row{From: r.To, To: r.From, Want: r.Want, Chain: r.Chain, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}
-	if by != "" {
-		settle(&back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", by))
+	if m.by != "" {
+		settle(&back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", m.by))
 		return back, nil
 	}
 	w, err := store.Locate(ctx, u.archive, store.RenameRequest{From: r.From, To: r.To, Want: r.Want, OpID: r.OpID})
@@ -278,11 +295,15 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	source, target := w.Source, w.Target
 	stayed, moved := source.Is(r.Want), w.Proven()
 	recorded := known && rec.To != ""
+	otherwise := !stayed && target.Object.Inode != 0 && (m.others || u.never) // buckets mark who has moved it
 	switch {
+	case recorded && otherwise && target.Is(rec.Identity):
+		settle(&back, batch.Failed, batch.ReasonConflict, "another batch has brought it to this name again; undo that one first: reshelf history says which")
+		return back, nil
 	case recorded:
 		back.Want = rec.Identity
 		moved = target.Is(rec.Identity)
-	case !known && !stayed && target.Object.Inode != 0 && target.Is(r.Want) && u.since.has(r.To): // buckets mark who has moved it
+	case !known && otherwise && target.Is(r.Want):
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "the batch did not rename it; it came to this name otherwise")
 		return back, nil
 	case !known:
@@ -294,6 +315,7 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	case both:
 		back.Want = target.Object.Identity
 	case stayed:
+		back.Back = true
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
 	case moved && (!source.Taken || u.freed[naming.Fold(r.From)]):
 		back.Want = target.Object.Identity
