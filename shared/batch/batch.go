@@ -116,10 +116,15 @@ const (
 	ConflictStop   Conflict = "stop"   // the plan cannot be approved
 	ConflictSkip   Conflict = "skip"   // rows in conflict are skipped
 	ConflictNumber Conflict = "number" // rows in conflict get _2, _3, … in order of capture time, then key
+	// ConflictSameContent: rows are skipped as duplicates where what has or gets the name has the same content; otherwise the plan
+	// cannot be approved. The batch must have a digest that proves it (digest.Set.Proof).
+	ConflictSameContent Conflict = "same-content"
 )
 
 // Conflicts are the policies.
-func Conflicts() []Conflict { return []Conflict{ConflictStop, ConflictSkip, ConflictNumber} }
+func Conflicts() []Conflict {
+	return []Conflict{ConflictStop, ConflictSkip, ConflictNumber, ConflictSameContent}
+}
 
 // Filter says which objects of an archive a batch takes. Globs are doublestar patterns against the whole raw key; a
 // pattern without a slash is matched against the base name.
@@ -212,6 +217,8 @@ func (b Batch) Validate() error {
 		return bad("a rename batch has no template")
 	case b.Renaming != nil && !slices.Contains(Conflicts(), b.Renaming.OnConflict):
 		return bad("unknown conflict policy %q; want one of %v", b.Renaming.OnConflict, Conflicts())
+	case b.Renaming != nil && b.Renaming.OnConflict == ConflictSameContent && !b.provesContents():
+		return bad("conflict policy %s needs a cryptographic digest, such as %v", ConflictSameContent, digest.SHA256)
 	}
 	if b.Renaming != nil {
 		if err := b.Renaming.Validate(); err != nil {
@@ -219,6 +226,11 @@ func (b Batch) Validate() error {
 		}
 	}
 	return nil
+}
+
+func (b Batch) provesContents() bool {
+	_, ok := b.Digests.Proof()
+	return ok
 }
 
 // Chooses reports whether an undo takes back only some of the undone batch.

@@ -89,9 +89,9 @@ type PlanSummary struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Blocked reports the reasons for which policy stop refuses to approve the plan.
+// Blocked reports the reasons for which policies stop and same-content refuse to approve the plan.
 func (s PlanSummary) Blocked(policy Conflict) []Reason {
-	if policy != ConflictStop {
+	if policy != ConflictStop && policy != ConflictSameContent {
 		return nil
 	}
 	var out []Reason

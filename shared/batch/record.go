@@ -46,6 +46,7 @@ const (
 	ReasonBadName    Reason = "bad-name"        // the template gives no usable name
 	ReasonSameTarget Reason = "same-target"     // another object of the batch wants the same name
 	ReasonExists     Reason = "target-exists"   // the name is taken
+	ReasonDuplicate  Reason = "duplicate"       // another object with the same content has the name or gets it
 	ReasonPrefix     Reason = "target-prefix"   // a parent folder of the name is an object, or the name is a folder
 	ReasonNotDone    Reason = "not-inspected"   // it could not be inspected, so it is not renamed
 	ReasonGroup      Reason = "group"           // a companion cannot move, so none of them does

@@ -46,6 +46,16 @@ func (s Set) With(a Algorithm) Set {
 // Has reports whether a is in s.
 func (s Set) Has(a Algorithm) bool { return a.valid() && s&(1<<a) != 0 }
 
+// Proof is the first cryptographic algorithm in s, and false if there is none.
+func (s Set) Proof() (Algorithm, bool) {
+	for _, a := range s.Algorithms() {
+		if a.Cryptographic() {
+			return a, true
+		}
+	}
+	return 0, false
+}
+
 // Len is the number of algorithms in s.
 func (s Set) Len() int { return bits.OnesCount16(uint16(s & allSet)) }
 

@@ -129,11 +129,12 @@ func (a *app) blocked(ctx context.Context, d *desk, p planScreen, o carrying) er
 	if err := a.resultJSON(ctx, d, p.batch, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is stop. What helps:\n"+
-		"  --on-conflict number   gives objects that want one name _2, _3 … in order of capture time\n"+
-		"  --on-conflict skip     renames the others\n"+
+	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is %s. What helps:\n"+
+		"  --on-conflict number        gives objects that want one name _2, _3 … in order of capture time\n"+
+		"  --on-conflict skip          renames the others\n"+
+		"  --on-conflict same-content  leaves those that have the same content as the one that has the name\n"+
 		"  a template that tells more, such as {date:%%Y%%m%%d-%%H%%M%%S%%f} or {sha256:8}\n"+
-		"To drop this plan:  %s", a.commandLine("cancel", string(p.batch.ID)))
+		"To drop this plan:  %s", p.batch.Renaming.OnConflict, a.commandLine("cancel", string(p.batch.ID)))
 	return exitError{code: ExitSomeFailed}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/naming"
 )
 
@@ -54,6 +55,9 @@ func (a *app) renameCommand() *cobra.Command {
 			b, err := s.newBatch(cmd, batch.Rename, root)
 			needs := template.Needs()
 			b.Digests, b.Level = needs.Digests, levelFor(needs)
+			if _, ok := b.Digests.Proof(); !ok && o.OnConflict == batch.ConflictSameContent {
+				b.Digests = b.Digests.With(digest.SHA256)
+			}
 			b.Renaming = &o
 			return b, err
 		}

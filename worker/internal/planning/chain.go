@@ -1,7 +1,6 @@
 package planning
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -143,14 +142,12 @@ func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*gr
 		if err != nil {
 			return nil, err
 		}
-		for there.ok && bytes.Compare(there.item.Key, it.Key) < 0 {
-			there.next()
-		}
+		there.to(it.Key)
 		if there.err != nil {
 			return nil, there.err
 		}
 		waiter := decodeEnd(it.Value)
-		if !there.ok || !bytes.Equal(there.item.Key, it.Key) {
+		if !there.at(it.Key) {
 			g.stuck(waiter)
 			continue
 		}
@@ -368,17 +365,9 @@ func (r *resolver) eachUnit(ctx context.Context, units, verdicts *extsort.Sorter
 		if err != nil {
 			return err
 		}
-		var against []verdict
-		for about.ok && string(about.item.Key) == string(it.Key) {
-			v, err := decode[verdict](about.item.Value)
-			if err != nil {
-				return err
-			}
-			against = append(against, v)
-			about.next()
-		}
-		if about.err != nil {
-			return about.err
+		against, err := take[verdict](about, it.Key)
+		if err != nil {
+			return err
 		}
 		if err := yield(number, &u, against); err != nil {
 			return err
@@ -388,19 +377,41 @@ func (r *resolver) eachUnit(ctx context.Context, units, verdicts *extsort.Sorter
 	return nil
 }
 
-// judged adds verdicts to a sorter, and counts the conditions among them.
+// take decodes the items of a key. Keys have to be asked for in ascending order.
+func take[T any](c *cursor, key []byte) (out []T, err error) {
+	for c.to(key); c.at(key); c.next() {
+		v, err := decode[T](c.item.Value)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, c.err
+}
+
+func addJSON(ctx context.Context, to *extsort.Sorter, key []byte, value any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("%T: %w", value, err)
+	}
+	return to.Add(ctx, key, raw)
+}
+
+// judged takes verdicts, and counts the conditions among them.
 type judged struct {
 	*extsort.Sorter
+	pairs      *extsort.Sorter // of rows and the objects that keep them from their names, by the latter; nil if they are not needed
 	conditions int64
 }
 
-func (j *judged) add(ctx context.Context, id string, v verdict) error {
+func (j *judged) add(ctx context.Context, id string, w wish, v verdict) error {
 	if v.Awaits != "" {
 		j.conditions++
 	}
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("verdict: %w", err)
+	if j.pairs != nil && v.isPair() {
+		if err := addJSON(ctx, j.pairs, []byte(v.Other), pair{ID: id, Row: v.Row, From: w.From, Other: v.Other}); err != nil {
+			return err
+		}
 	}
-	return j.Add(ctx, []byte(id), raw)
+	return addJSON(ctx, j.Sorter, []byte(id), v)
 }

@@ -50,6 +50,8 @@ type verdict struct {
 	Message string       `json:"m"`
 	// Final: no number would help.
 	Final bool `json:"f,omitempty"`
+	// Other has the name or gets it.
+	Other archive.Key `json:"o,omitempty"`
 	// Awaits makes it a condition: the wish is granted if the object of that key moves away.
 	Awaits archive.Key `json:"k,omitempty"`
 }
@@ -90,7 +92,7 @@ func (p *planner) list(ctx context.Context) (*extsort.Sorter, error) {
 // and the folders above it.
 type checker struct {
 	// refuse takes the verdict about a wish of unit id, or a condition; wishes that it is not called for are granted.
-	refuse func(id string, v verdict) error
+	refuse func(id string, w wish, v verdict) error
 	// all: of several that want one name none gets it (policies stop and skip); otherwise the first by id.
 	all       bool
 	foldsCase bool
@@ -158,7 +160,7 @@ func (c *checker) meet(mark byte, id string, value []byte) error {
 	defer func() { c.here.wished = w.From }()
 	v, refused := c.judge(w)
 	if refused || v.Awaits != "" {
-		if err := c.refuse(id, v); refused || err != nil {
+		if err := c.refuse(id, w, v); refused || err != nil {
 			return err
 		}
 	}
@@ -169,7 +171,7 @@ func (c *checker) meet(mark byte, id string, value []byte) error {
 	if c.all {
 		c.contested = &w
 	}
-	return c.refuse(id, sameTarget(w, c.first.From))
+	return c.refuse(id, w, sameTarget(w, c.first.From))
 }
 
 // leave judges what is left at the present path, knowing the next one, and goes there.
@@ -178,9 +180,9 @@ func (c *checker) leave(next path) error {
 		var err error
 		switch {
 		case c.at.holds(next):
-			err = c.refuse(c.firstID, verdict{Row: w.Row, Reason: batch.ReasonPrefix, Message: "there is a folder of that name, or this batch would make one"})
+			err = c.refuse(c.firstID, *w, verdict{Row: w.Row, Reason: batch.ReasonPrefix, Message: "there is a folder of that name, or this batch would make one"})
 		case c.contested != nil:
-			err = c.refuse(c.firstID, sameTarget(*w, c.contested.From))
+			err = c.refuse(c.firstID, *w, sameTarget(*w, c.contested.From))
 		}
 		if err != nil {
 			return err
@@ -200,7 +202,7 @@ func (c *checker) leave(next path) error {
 const remedy = "put more into the template, or use --on-conflict number or skip"
 
 func sameTarget(w wish, other archive.Key) verdict {
-	return verdict{Row: w.Row, Reason: batch.ReasonSameTarget, Message: fmt.Sprintf("%s would get the same name; %s", other.Text(), remedy)}
+	return verdict{Row: w.Row, Reason: batch.ReasonSameTarget, Other: other, Message: fmt.Sprintf("%s would get the same name; %s", other.Text(), remedy)}
 }
 
 // judge refuses a wish for what the archive has, and for what is settled.
@@ -219,9 +221,10 @@ func (c *checker) judge(w wish) (verdict, bool) {
 	case own || c.here.presents == 0:
 		return v, false
 	case c.chain && c.here.presents == 1:
-		v.Awaits, v.Message = c.here.present.Key, c.here.present.Key.Text()+" has that name"
+		v.Awaits, v.Other, v.Message = c.here.present.Key, c.here.present.Key, c.here.present.Key.Text()+" has that name"
 		return v, false
 	default:
+		v.Other = c.here.present.Key
 		v.Message = fmt.Sprintf("%s has that name, and in this archive a name counts as taken also where this batch would free it; "+
 			"rename again afterwards, %s", c.here.present.Key.Text(), remedy)
 	}

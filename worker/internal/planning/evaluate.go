@@ -81,6 +81,9 @@ func (p *planner) gather(ctx context.Context, members *extsort.Sorter) error {
 		if err != nil {
 			return err
 		}
+		if err := p.noteContent(ctx, r); err != nil {
+			return err
+		}
 		c := p.candidate(r)
 		if _, err := archive.ParseKey(string(r.Key)); err != nil { // it has no name that others could follow
 			if err := p.emitRow(ctx, place(r.Key), c.Row); err != nil {

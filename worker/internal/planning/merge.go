@@ -24,6 +24,16 @@ func newCursor(items iter.Seq2[extsort.Item, error]) *cursor {
 	return c
 }
 
+// to goes to the first item whose key is not less.
+func (c *cursor) to(key []byte) {
+	for c.ok && bytes.Compare(c.item.Key, key) < 0 {
+		c.next()
+	}
+}
+
+// at reports whether the cursor stands at an item of that key.
+func (c *cursor) at(key []byte) bool { return c.ok && bytes.Equal(c.item.Key, key) }
+
 func (c *cursor) next() {
 	c.item, c.err, c.ok = c.pull()
 	if c.err != nil {

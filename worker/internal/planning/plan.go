@@ -215,6 +215,8 @@ type planner struct {
 	columns *extsort.Sorter
 	// originals holds the first names of objects that have others now, likewise.
 	originals *extsort.Sorter
+	// contents holds what tells contents apart, by key; nil if the policy does not ask for it.
+	contents *extsort.Sorter
 	// rows holds rows whose outcome is settled, by principal and key.
 	rows *extsort.Sorter
 	// units and wishes hold the units that want to move, by id, and the names that they want, by path.
@@ -224,6 +226,9 @@ type planner struct {
 
 func (p *planner) plan(ctx context.Context) (batch.Plan, error) {
 	p.rows, p.units, p.wishes = p.sorter("rows"), p.sorter("units"), p.sorter("wishes")
+	if p.policy == batch.ConflictSameContent {
+		p.contents = p.sorter("contents")
+	}
 	if err := p.evaluate(ctx); err != nil {
 		return batch.Plan{}, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/metadata"
 	"github.com/reshelf/reshelf/shared/store"
@@ -62,6 +63,7 @@ type world struct {
 	led     *ledger.Ledger
 	facts   map[string]metadata.Facts // by content
 	tags    map[string]metadata.Tags  // likewise; facts follow from them
+	digests digest.Set                // that records have
 }
 
 func newWorld() *world {
@@ -102,6 +104,7 @@ func renameBatch(id batch.ID, template string, policy batch.Conflict) batch.Batc
 	root, _ := archive.FileRoot("/archive")
 	return batch.Batch{
 		V: batch.Version, ID: id, Kind: batch.Rename, Archive: root, Level: batch.LevelNormal, Pool: "local", Priority: batch.Normal,
+		Digests:  digest.Set(0).With(digest.SHA256),
 		Renaming: &batch.RenameOptions{Template: template, OnConflict: policy},
 	}
 }
@@ -153,6 +156,11 @@ func (w *world) inspect(t tester, b batch.Batch, problems map[archive.Key]batch.
 		defer pw.Close()
 		for _, o := range slices.Backward(seg.Objects) { // parts may be in any order
 			r := batch.Record{Object: o.Object, Outcome: batch.Done}
+			if w.digests != 0 {
+				h := digest.NewHasher(w.digests)
+				_, _ = h.Write([]byte(contents[o.Key])) // cannot fail
+				r.Digests = h.Digests()
+			}
 			if facts, ok := w.facts[contents[o.Key]]; ok {
 				r.Facts = &facts
 			}

@@ -48,9 +48,12 @@ func (p *planner) resolve(ctx context.Context) error {
 // set, units may wait for names that others leave.
 func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, chain bool) error {
 	verdicts := judged{Sorter: r.sorter("verdicts")}
+	if r.contents != nil {
+		verdicts.pairs = r.sorter("pairs")
+	}
 	c := checker{
-		all: r.policy != batch.ConflictNumber, foldsCase: r.props.FoldsCase, chain: chain,
-		refuse: func(id string, v verdict) error { return verdicts.add(ctx, id, v) },
+		all: r.policy == batch.ConflictStop || r.policy == batch.ConflictSkip, foldsCase: r.props.FoldsCase, chain: chain,
+		refuse: func(id string, w wish, v verdict) error { return verdicts.add(ctx, id, w, v) },
 	}
 	items := merged(r.present.Sorted(ctx), r.settled.Sorted(ctx), wishes.Sorted(ctx))
 	if err := c.run(ctx, r.tick, items); err != nil {
@@ -63,11 +66,22 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 			return err
 		}
 	}
-	err := r.eachUnit(ctx, units, verdicts.Sorter, func(number int64, u *unit, against []verdict) error {
+	isDuplicate, stop, err := r.duplicates(ctx, verdicts.pairs)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	err = r.eachUnit(ctx, units, verdicts.Sorter, func(number int64, u *unit, against []verdict) error {
 		at := chains.of(number)
 		if at.fate == moves {
 			u.chain, u.order = chains.leader(at.chain, u.Rows[0].From), at.order
 			return r.grant(ctx, u)
+		}
+		switch is, err := isDuplicate(u); {
+		case err != nil:
+			return err
+		case is:
+			return r.emit(ctx, u)
 		}
 		if r.mayKeep(u, against) {
 			u.Again = true
