@@ -173,6 +173,8 @@ type Batch struct {
 	Renaming *RenameOptions `json:"renaming,omitempty"`
 	// Undoes is the batch that a batch of kind undo reverses.
 	Undoes ID `json:"undoes,omitempty"`
+	// RemoveEmptyFolders: folders that objects were moved out of, and those above them, are removed where nothing is left in them.
+	RemoveEmptyFolders bool `json:"removeEmptyFolders,omitempty"`
 	// AssumeSingleWriter allows renames that are safe only while nobody else writes to the archive.
 	AssumeSingleWriter bool      `json:"assumeSingleWriter,omitempty"`
 	Pool               string    `json:"pool"`

@@ -213,6 +213,10 @@ type Store interface {
 	// Nothing calls it on an archive; a store that was opened as an archive refuses it with ErrUnsupported.
 	Delete(ctx context.Context, key archive.Key, want archive.Identity) error
 
+	// RemoveFolder removes a folder if nothing is in it, as far as folders exist by themselves. It is no error if something is, if
+	// there is no such folder, or if it may not be removed. Whoever needs the folder meanwhile makes it again.
+	RemoveFolder(ctx context.Context, key archive.Key) (removed bool, err error)
+
 	// Close frees what the store holds. Contents must be closed before.
 	Close() error
 }

@@ -91,6 +91,7 @@ type batchFlags struct {
 	labels                     []string
 	detach, json               bool
 	assumeSingleWriter         bool
+	removeEmptyFolders         bool
 }
 
 func (s *submission) add(cmd *cobra.Command) {
@@ -121,6 +122,8 @@ func (s *batchFlags) add(cmd *cobra.Command) {
 func (s *batchFlags) addSingleWriter(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&s.assumeSingleWriter, "assume-single-writer", false,
 		"rename also where it is safe only as long as nobody else writes to the archive")
+	cmd.Flags().BoolVar(&s.removeEmptyFolders, "remove-empty-folders", false,
+		"remove the folders that objects were moved out of, if nothing is left in them")
 }
 
 // choice checks a flag that takes one of a few values.

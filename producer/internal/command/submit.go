@@ -33,7 +33,7 @@ func (s *batchFlags) newBatch(cmd *cobra.Command, kind batch.Kind, root archive.
 	batchIs(cmd.Context(), id)
 	return batch.Batch{
 		V: batch.Version, ID: id, Kind: kind, Archive: root, Pool: s.pool, Priority: priority,
-		AssumeSingleWriter: s.assumeSingleWriter, Name: s.name, Note: s.note, Labels: s.labels, Submitted: now, By: by(),
+		AssumeSingleWriter: s.assumeSingleWriter, RemoveEmptyFolders: s.removeEmptyFolders, Name: s.name, Note: s.note, Labels: s.labels, Submitted: now, By: by(),
 		Traceparent: telemetry.Traceparent(cmd.Context()),
 	}, nil
 }

@@ -240,8 +240,23 @@ func (e entry) isListed() (bool, error) {
 	}
 }
 
+// folderTries is how often the target's folder is made where others remove it while it is empty.
+const folderTries = 5
+
 // move carries the request out; the source was checked and the target was free.
-func (s *Store) move(ctx context.Context, req store.RenameRequest, src *pinned) error {
+func (s *Store) move(ctx context.Context, req store.RenameRequest, src *pinned) (err error) {
+	for range folderTries {
+		if err = s.moveOnce(ctx, req, src); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		if _, statErr := src.stat(); statErr != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Store) moveOnce(ctx context.Context, req store.RenameRequest, src *pinned) error {
 	dir, err := s.makeDir(req.To.Dir())
 	if err != nil {
 		return targetError(err)

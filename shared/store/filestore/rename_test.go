@@ -95,6 +95,36 @@ func TestRenameInterference(t *testing.T) {
 	}
 }
 
+// A folder that somebody removes while it is empty is made again, a few times.
+func TestRenameIntoAFolderThatGoesAway(t *testing.T) {
+	for name, test := range map[string]struct {
+		times int
+		want  map[string]string
+	}{
+		"once":  {1, map[string]string{"d/b": "old"}},
+		"often": {100, map[string]string{"a": "old"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			writeFiles(t, root, map[string]string{"a": "old"})
+			s := open(t, root, filestore.Options{})
+			req, times := request(t, s, "a", "d/b"), 0
+			s.SetStep(func(step string) {
+				if step == "rename: folder made" && times < test.times {
+					times++
+					must(t, os.Remove(filepath.Join(root, "d")))
+				}
+			})
+			if err := s.Rename(t.Context(), req); (err == nil) != (test.times == 1) {
+				t.Errorf("Rename: got %v", err)
+			}
+			if got := readFiles(t, root); !maps.Equal(got, test.want) {
+				t.Errorf("got files %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 // Two names of one file are taken for an interrupted link+unlink only where that is how this store renames.
 func TestRenameBetweenHardLinks(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -56,6 +56,11 @@ func unlinkat(dir *os.File, name string) error {
 	return retry(func() error { return unix.Unlinkat(int(dir.Fd()), name, 0) })
 }
 
+// rmdirat removes a directory only if it is empty.
+func rmdirat(dir *os.File, name string) error {
+	return retry(func() error { return unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR) })
+}
+
 // link gives the file name a second name, or fails with EEXIST.
 func (s *Store) link(from *os.File, name string, to *os.File, newname string) error {
 	return retry(func() error { return s.linkat(int(from.Fd()), name, int(to.Fd()), newname, 0) })

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +61,31 @@ func (s *Store) remove(ctx context.Context, key archive.Key, want archive.Identi
 		return store.ErrChanged
 	}
 	return unlinkat(obj.dir, obj.name)
+}
+
+// RemoveFolder implements store.Store by rmdir(2), which removes nothing but an empty directory.
+func (s *Store) RemoveFolder(ctx context.Context, key archive.Key) (bool, error) {
+	err := s.enter(ctx, key)
+	var e entry
+	if err == nil {
+		e, err = s.lookup(key)
+	}
+	if err == nil {
+		defer e.close()
+		err = rmdirat(e.dir, e.name)
+	}
+	if slices.ContainsFunc(folderStays, func(errno unix.Errno) bool { return errors.Is(err, errno) }) {
+		return false, nil
+	}
+	if err != nil {
+		return false, s.failed("remove folder", key, err)
+	}
+	return true, nil
+}
+
+// folderStays are the errors of rmdir(2) that say that a directory is not removed, or is none.
+var folderStays = []unix.Errno{
+	unix.ENOTEMPTY, unix.EEXIST, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.EPERM, unix.EBUSY, unix.EROFS,
 }
 
 func (s *Store) ledgerOnly() error {

@@ -296,6 +296,11 @@ func (s *Store) Sync(ctx context.Context, keys []archive.Key) error {
 	return nil
 }
 
+// RemoveFolder implements store.Store: folders are gone with what was in them.
+func (s *Store) RemoveFolder(ctx context.Context, key archive.Key) (bool, error) {
+	return false, failed("remove folder", key, check(ctx, key))
+}
+
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, key archive.Key, want archive.Identity) error {
 	if err := check(ctx, key); err != nil {

@@ -113,6 +113,14 @@ func (s *Store) Properties() store.Properties {
 // Close implements store.Store. The connections belong to Clients.
 func (s *Store) Close() error { return nil }
 
+// RemoveFolder implements store.Store: a bucket has no folders.
+func (s *Store) RemoveFolder(ctx context.Context, key archive.Key) (bool, error) {
+	if err := s.enter(ctx, key); err != nil {
+		return false, failed("remove folder", key, err)
+	}
+	return false, nil
+}
+
 // Sync implements store.Store: S3 answers when an object is durable.
 func (s *Store) Sync(ctx context.Context, keys []archive.Key) error {
 	if err := s.enter(ctx, keys...); err != nil {

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts Options) {
 	t.Run("Rename", s.rename)
 	t.Run("RenameRaces", s.renameRaces)
 	t.Run("Keys", s.keys)
+	t.Run("Folders", s.folders)
 	t.Run("Cancelled", s.cancelled)
 	t.Run("Properties", s.properties)
 	t.Run("Large", s.largeObjects)
@@ -295,9 +296,11 @@ func (f fixture) everyMethod(ctx context.Context, key archive.Key, want archive.
 	}
 	from := store.RenameRequest{From: key, To: "b", Want: want, OpID: "op", AssumeSingleWriter: true}
 	to := store.RenameRequest{From: "a", To: key, Want: want, OpID: "op", AssumeSingleWriter: true}
+	_, folderErr := f.RemoveFolder(ctx, key)
 	_, _, sumsErr := f.Checksums(ctx, key, archive.Identity{})
 	return map[string]error{
 		"stat":        statErr,
+		"folder":      folderErr,
 		"checksums":   sumsErr,
 		"open":        openErr,
 		"create":      f.Create(ctx, key, strings.NewReader("new")),

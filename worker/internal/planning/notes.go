@@ -33,6 +33,9 @@ func (d *desk) notes(s batch.PlanSummary) (notes []string) {
 	if s.SidecarsMuted > 0 {
 		notes = append(notes, objects(s.SidecarsMuted)+" named without their XMP sidecars, which could not be used; the rows say why")
 	}
+	if d.batch.RemoveEmptyFolders && d.props.Folders {
+		notes = append(notes, "folders in which nothing is left are removed")
+	}
 	// An undo brings back the versions that are still there.
 	copies := d.batch.Kind != batch.Undo || !d.props.Versioned
 	if d.props.Versioned && copies {

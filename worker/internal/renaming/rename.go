@@ -99,6 +99,34 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 			return err
 		}
 	}
+	if b.RemoveEmptyFolders {
+		return m.removeFolders(ctx)
+	}
+	return nil
+}
+
+// removeFolders removes the folders that objects were moved out of, and those above them, where nothing is left in them. Whichever
+// segment moves the last object out of a folder finds it empty.
+func (m *mover) removeFolders(ctx context.Context) error {
+	left := map[archive.Key]bool{}
+	for _, key := range m.touched.sources {
+		left[key.Dir()] = true
+	}
+	for dir := range left {
+		for dir != "" {
+			if err := m.hold.Held(); err != nil {
+				return lapsedError{err}
+			}
+			removed, err := m.archive.RemoveFolder(ctx, dir)
+			if err != nil {
+				return err
+			}
+			if !removed {
+				break
+			}
+			dir = dir.Dir()
+		}
+	}
 	return nil
 }
 
