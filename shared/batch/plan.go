@@ -18,9 +18,9 @@ type Row struct {
 	Message string  `json:"message,omitempty"`
 	// Group is the From of the group's principal where objects move together; rows of a group are in one segment.
 	Group archive.Key `json:"group,omitempty"`
-	// Chain is the same for objects that wait for one another to leave the names that they get, and "" for all others. Rows of a
-	// chain are in one segment, one after the other, each after those that it waits for.
-	Chain archive.Key `json:"chain,omitempty"`
+	// Chain is the number, from 1, of objects that wait for one another to leave the names that they get, and 0 for all others.
+	// Rows of a chain are in one segment, one after the other, each after those that it waits for.
+	Chain int64 `json:"chain,omitempty"`
 	// DateSource is the tag that a date in the name came from.
 	DateSource string `json:"dateSource,omitempty"`
 	// Sidecar is the XMP sidecar, of this object or of the group's principal, without which the name, or DateSource, would be
@@ -52,7 +52,7 @@ func (r Row) Moves() bool { return r.Outcome == "" }
 // Follows reports whether a row that comes after other in a plan must be carried out after it, by the same worker: both are of one
 // group or chain.
 func (r Row) Follows(other Row) bool {
-	if r.Chain != "" || other.Chain != "" {
+	if r.Chain != 0 || other.Chain != 0 {
 		return r.Chain == other.Chain
 	}
 	return r.Group != "" && r.Group == other.Group

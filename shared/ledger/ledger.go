@@ -192,6 +192,9 @@ func (l *Ledger) WritePlanRows(ctx context.Context, id batch.ID, epoch int64, n 
 			return seg, fmt.Errorf("plan row %d: %w", r.N, err)
 		}
 	}
+	if buf.Len() > maxSmall {
+		return seg, fmt.Errorf("plan segment %d: %d rows take %d bytes; at most %d can be read", n, len(rows), buf.Len(), maxSmall)
+	}
 	sum := sha256.Sum256(buf.Bytes())
 	seg.SHA256 = hex.EncodeToString(sum[:])
 	return seg, l.store.Replace(ctx, planRowsKey(id, epoch, n), compress(buf.Bytes()))

@@ -18,7 +18,9 @@ type fileSystem struct {
 	guarded bool
 	// keepsInode: inode numbers survive until the file is removed; elsewhere they are made up when a file is first seen.
 	keepsInode bool
-	foldsCase  bool
+	// passing: inode numbers can change all the same, when a file is first written to or where the file system is mounted again.
+	passing   bool
+	foldsCase bool
 }
 
 const (
@@ -47,7 +49,9 @@ func fileSystemOf(dir *os.File) (fileSystem, error) {
 
 func fileSystemOfType(magic uint32) fileSystem {
 	switch magic {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC,
+	case unix.OVERLAYFS_SUPER_MAGIC: // numbers can change with a copy up or a mount: Linux, Documentation/filesystems/overlayfs.rst
+		return fileSystem{guarded: true, keepsInode: true, passing: true}
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC,
 		unix.F2FS_SUPER_MAGIC, unix.BCACHEFS_SUPER_MAGIC, unix.RAMFS_MAGIC, zfsMagic, ntfs3Magic:
 		// ZFS knows RENAME_NOREPLACE since OpenZFS 2.2; before, Rename says so by its error.
 		return fileSystem{guarded: true, keepsInode: true}
@@ -69,7 +73,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		Local:         true,
 		KeepsMTime:    true,
 		GuardedRename: fs.guarded,
-		AtomicRename:  fs.guarded && fs.keepsInode,
+		AtomicRename:  fs.guarded && fs.keepsInode && !fs.passing,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
 		Folders:       true,

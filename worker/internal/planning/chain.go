@@ -16,10 +16,11 @@ import (
 // same worker, in the same segment. What waits for one another is a chain. See docs/decisions/chains.md.
 
 const (
-	// maxWaiting bounds how many units wait in one plan: about 100 bytes of memory each. Units above it are refused.
-	maxWaiting = 1 << 20
-	// maxChain bounds the rows of one chain, which are one segment.
-	maxChain = 20_000
+	// maxWaits bounds for how many names units wait in one plan: about 100 bytes of memory each. Units above it are refused.
+	maxWaits = 1 << 20
+	// maxChain bounds the rows of one chain, which are one segment, and maxChainBytes what they are when they are stored.
+	maxChain      = 20_000
+	maxChainBytes = 64 << 20
 )
 
 // fate is what becomes of a unit that waits for others, or that others wait for.
@@ -45,6 +46,7 @@ type chains struct {
 type chained struct {
 	number int64
 	rows   int32
+	bytes  int32
 	chain  int32
 	// order counts within the plan: a unit has a greater one than all that it waits for.
 	order int32
@@ -62,7 +64,7 @@ func (c *chains) of(number int64) chained {
 	return c.units[c.at]
 }
 
-// leader is what rows of the chain have in common; first is the principal of a unit of it.
+// leader is the principal in whose place the chain comes in the plan; first is the principal of a unit of it.
 func (c *chains) leader(chain int32, first archive.Key) archive.Key {
 	if c.leaders[chain] == "" {
 		c.leaders[chain] = first
@@ -93,20 +95,22 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 	waiting := 0
 	return r.eachUnit(ctx, units, verdicts, func(number int64, u *unit, against []verdict) error {
 		refused := slices.ContainsFunc(against, func(v verdict) bool { return v.Awaits == "" })
+		if refused || waiting+len(against) > maxWaits && len(against) > 0 {
+			return nil // it does not move
+		}
+		waiting += len(against)
+		e := end{unit: number, rows: int32(len(u.Rows)), bytes: u.stored()}
 		for _, row := range u.Rows {
-			if !row.Moves() || refused {
+			if e.inode = row.Want.Inode; !row.Moves() {
 				continue
 			}
-			if err := movers.Add(ctx, []byte(row.From), end{number, row.Want.Inode, int32(len(u.Rows))}.encode()); err != nil {
+			if err := movers.Add(ctx, []byte(row.From), e.encode()); err != nil {
 				return err
 			}
 		}
-		if refused || len(against) == 0 || waiting == maxWaiting {
-			return nil
-		}
-		waiting++
 		for _, v := range against {
-			if err := waits.Add(ctx, []byte(v.Awaits), end{number, u.Rows[v.Row].Want.Inode, int32(len(u.Rows))}.encode()); err != nil {
+			e.inode = u.Rows[v.Row].Want.Inode
+			if err := waits.Add(ctx, []byte(v.Awaits), e.encode()); err != nil {
 				return err
 			}
 		}
@@ -114,21 +118,44 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 	})
 }
 
+// stored is about how many bytes the rows of the unit are when they are stored, in any case not fewer.
+func (u *unit) stored() int32 {
+	const (
+		escaped = 6 // bytes of JSON for one of a text
+		rest    = 1 << 10
+	)
+	n := 0
+	for i, r := range u.Rows {
+		n += escaped*(len(r.From)+len(r.To)+len(r.Sidecar)+len(r.DateSource)+len(u.Rows[0].From)+len(u.Notes[i])) + rest
+		for _, what := range r.Changed {
+			n += escaped * len(what)
+		}
+	}
+	return int32(min(n, maxChainBytes+1))
+}
+
 // end of a wait: a unit, and the object in it that waits or is waited for.
 type end struct {
 	unit  int64
 	inode uint64
 	rows  int32 // of the unit
+	bytes int32 // that the unit is when it is stored
 }
 
 func (e end) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(e.unit))
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, e.inode), uint32(e.rows))
+	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, e.inode), uint32(e.rows))
+	return binary.BigEndian.AppendUint32(b, uint32(e.bytes))
 }
 
 func decodeEnd(b []byte) end {
-	return end{int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]), int32(binary.BigEndian.Uint32(b[16:]))}
+	return end{
+		int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]),
+		int32(binary.BigEndian.Uint32(b[16:])), int32(binary.BigEndian.Uint32(b[20:])),
+	}
 }
+
+func (e end) chained() chained { return chained{number: e.unit, rows: e.rows, bytes: e.bytes} }
 
 // meet joins those that wait for a name with the unit that leaves it, if there is one.
 func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*graph, error) {
@@ -166,7 +193,9 @@ type graph struct {
 type edge struct{ unit, other int64 }
 
 func (g *graph) stuck(e end) {
-	g.units = append(g.units, chained{number: e.unit, rows: e.rows, fate: stays})
+	u := e.chained()
+	u.fate = stays
+	g.units = append(g.units, u)
 }
 
 // wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be told apart by
@@ -176,7 +205,7 @@ func (g *graph) wait(e, other end) {
 		g.stuck(e)
 		return
 	}
-	g.units = append(g.units, chained{number: e.unit, rows: e.rows}, chained{number: other.unit, rows: other.rows})
+	g.units = append(g.units, e.chained(), other.chained())
 	g.edges = append(g.edges, edge{e.unit, other.unit})
 }
 
@@ -299,16 +328,17 @@ func (g *graph) connect() (n int) {
 
 // limit refuses the units that wait in chains that are too long. What they wait for may move.
 func (g *graph) limit(chains int) {
-	rows := make([]int64, chains)
+	rows, bytes := make([]int64, chains), make([]int64, chains)
 	for _, u := range g.units {
 		rows[u.chain] += int64(u.rows)
+		bytes[u.chain] += int64(u.bytes)
 	}
 	waits := make([]bool, len(g.units))
 	for _, e := range g.edges {
 		waits[e.unit] = true
 	}
 	for i, u := range g.units {
-		if u.fate == moves && rows[u.chain] > maxChain {
+		if u.fate == moves && (rows[u.chain] > maxChain || bytes[u.chain] > maxChainBytes) {
 			g.units[i].fate = notInChain
 			if waits[i] {
 				g.units[i].fate = chainTooLong
@@ -344,7 +374,7 @@ func (v verdict) because(f fate) verdict {
 	case chainTooLong:
 		v.Message += fmt.Sprintf(", and waits for another one in turn, and so on, for more than %d objects; rename in parts, or %s", maxChain, remedy)
 	default:
-		v.Message += " and does not move away; " + remedy
+		v.Message += " and does not leave it, or not for certain; " + remedy
 	}
 	return v
 }

@@ -440,7 +440,7 @@ func checkSummary(t tester, p batch.Plan, rows []batch.Row) {
 		if r.Numbered {
 			want.Numbered++
 		}
-		if r.Chain != "" {
+		if r.Chain != 0 {
 			want.Chained++
 		}
 	}

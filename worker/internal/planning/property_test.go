@@ -129,13 +129,13 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 	if diff := cmp.Diff(listed, got); diff != "" {
 		t.Errorf("rows are not those of the listed objects (-want +got):\n%s", diff)
 	}
-	segmentOf := map[archive.Key]int{}
+	segmentOf, chainIn := map[archive.Key]int{}, map[int64]int{}
 	moves := map[archive.Key]bool{}
 	next := 0
 	var last archive.Key
 	for i, s := range p.Segments {
 		in := rows[next : next+int(s.Rows)]
-		oneChain := in[0].Chain != "" && !slices.ContainsFunc(in, func(r batch.Row) bool { return r.Chain != in[0].Chain })
+		oneChain := in[0].Chain != 0 && !slices.ContainsFunc(in, func(r batch.Row) bool { return r.Chain != in[0].Chain })
 		if s.Rows > int64(limit) && !oneChain {
 			t.Errorf("segment %d has %d rows, want 1 to %d", i, s.Rows, limit)
 		}
@@ -153,12 +153,12 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 					moves[r.Group] = r.Moves()
 				}
 			}
-			if r.Chain != "" {
-				leader = r.Chain
-				if n, ok := segmentOf[r.Chain]; ok && n != i {
-					t.Errorf("chain %s is in segments %d and %d", r.Chain, n, i)
+			if r.Chain != 0 {
+				if n, ok := chainIn[r.Chain]; ok && n != i {
+					t.Errorf("chain %d is in segments %d and %d", r.Chain, n, i)
 				}
-				segmentOf[r.Chain] = i
+				chainIn[r.Chain] = i
+				continue // it is in the place of its leader
 			}
 			if leader < last {
 				t.Errorf("row of %s comes after %s", leader, last)
@@ -183,7 +183,7 @@ func checkTargets(t tester, rows []batch.Row, objects []object) {
 	}
 	leaves := func(key, before archive.Key) bool {
 		r, other := rowOf[key], rowOf[before]
-		return r.Moves() && r.Chain != "" && r.Chain == other.Chain && r.N < other.N
+		return r.Moves() && r.Chain != 0 && r.Chain == other.Chain && r.N < other.N
 	}
 	byFold := map[string][]holder{}
 	for _, o := range objects {

@@ -29,7 +29,7 @@ func (p *planner) resolve(ctx context.Context) error {
 		return err
 	}
 	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers")}
-	if err := r.round(ctx, p.units, p.wishes, p.props.AtomicRename && !p.batch.AssumeSingleWriter); err != nil {
+	if err := r.round(ctx, p.units, p.wishes, p.chains()); err != nil {
 		return err
 	}
 	for n := 1; n <= Rounds && r.lost > 0; n++ {
@@ -74,7 +74,7 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 	err = r.eachUnit(ctx, units, verdicts.Sorter, func(number int64, u *unit, against []verdict) error {
 		at := chains.of(number)
 		if at.fate == moves {
-			u.chain, u.order = chains.leader(at.chain, u.Rows[0].From), at.order
+			u.chain, u.leader, u.order = int64(at.chain)+1, chains.leader(at.chain, u.Rows[0].From), at.order
 			return r.grant(ctx, u)
 		}
 		switch is, err := isDuplicate(u); {

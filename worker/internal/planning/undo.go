@@ -51,8 +51,10 @@ type undoer struct {
 	back   takenBack
 	added  added
 	since  since
-	// freed are names, folded, that objects of the segment leave before those that had them come back: they are of chains.
+	// freed are names that objects of the segment leave before those that had them come back: they are of chains.
 	freed map[string]bool
+	// chained are the inodes of the objects of chains in the segment.
+	chained map[uint64]bool
 	// begun: which segments of the undone batch were begun; nil until it matters. someBegun: at least one was.
 	begun     []bool
 	someBegun bool
@@ -179,7 +181,12 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 		}
 		u.never = u.someBegun && !u.begun[n]
 	}
-	u.freed = map[string]bool{}
+	u.freed, u.chained = map[string]bool{}, map[uint64]bool{}
+	for _, r := range rows {
+		if r.Chain != 0 && r.Moves() {
+			u.chained[r.Want.Inode] = true
+		}
+	}
 	slices.Reverse(rows)
 	for len(rows) > 0 {
 		end := 1
@@ -241,8 +248,8 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 		if len(reversed) > 1 {
 			r.Group = principal
 		}
-		if r.Chain != "" && r.Moves() {
-			u.freed[naming.Fold(r.From)] = true
+		if r.Chain != 0 && r.Moves() && u.chains() {
+			u.freed[u.name(r.From)] = true
 		}
 		if r.Added = !marks[i].chosen && r.Moves(); r.Added {
 			u.added.add(r.From)
@@ -310,6 +317,9 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 		moved = moved || target.Is(r.Want)
 	}
 	// An interrupted rename left both: one file with two names, or a copy whose source is still there.
+	// In a chain the new name may still be that of an object which was not renamed.
+	foreign := target.Object.Inode != r.Want.Inode && u.chained[target.Object.Inode]
+	free := !source.Taken || u.freed[u.name(r.From)]
 	both := moved && stayed && w.Proven() && (!recorded || source.Object.Inode != 0)
 	switch {
 	case both:
@@ -317,11 +327,16 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	case stayed:
 		back.Back = true
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
-	case moved && (!source.Taken || u.freed[naming.Fold(r.From)]):
+	case moved && free:
 		back.Want = target.Object.Identity
 	case moved:
-		settle(&back, batch.Failed, batch.ReasonConflict, fmt.Sprintf("something else has the old name %s by now; move that away and undo again", r.From.Text()))
-	case target.Taken && !source.Taken:
+		what := "something else"
+		if r.Chain != 0 {
+			what = "another object, perhaps one that this batch has brought there,"
+		}
+		settle(&back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(
+			"%s has the old name %s by now; undo what brought it there, or move it away, and undo again", what, r.From.Text()))
+	case target.Taken && free && !foreign, target.Object.Inode != 0 && target.Object.Inode == r.Want.Inode:
 		settle(&back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
 	case known && rec.To == "":
 		settle(&back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed")
@@ -332,6 +347,14 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 		return back, u.reachable(ctx)
 	}
 	return back, nil
+}
+
+// name is what names are compared by.
+func (u *undoer) name(key archive.Key) string {
+	if u.props.FoldsCase {
+		return naming.Fold(key)
+	}
+	return string(key)
 }
 
 // reachable is an error where the archive is empty: then its objects are not missing, it is not the archive.

@@ -28,9 +28,11 @@ type unit struct {
 	Again bool        `json:"a,omitempty"`
 	Rows  []batch.Row `json:"r"`
 
-	// chain and order say in which chain it moves, and when; chain is "" for a unit that waits for no other one, nor is waited for.
-	chain archive.Key
-	order int32
+	// chain is the number of the one in which it moves, 0 for a unit that waits for no other one, nor is waited for. leader is the
+	// principal of the chain's first unit by id, and order says when it moves.
+	chain  int64
+	leader archive.Key
+	order  int32
 }
 
 // id is unique, and orders units by capture time, then key.
@@ -192,10 +194,10 @@ func place(principal archive.Key) string {
 
 // place is that of the principal; the units of a chain come in their order in the place of its leader.
 func (u *unit) place() string {
-	if u.chain == "" {
+	if u.chain == 0 {
 		return place(u.Rows[0].From)
 	}
-	return place(u.chain) + fmt.Sprintf("%010d\x00", u.order)
+	return place(u.leader) + fmt.Sprintf("%010d\x00", u.order)
 }
 
 func (p *planner) emitRow(ctx context.Context, place string, r batch.Row) error {

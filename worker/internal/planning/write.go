@@ -144,7 +144,7 @@ func (w *writer) count(ctx context.Context, r batch.Row) error {
 	if r.Numbered {
 		s.Numbered++
 	}
-	if r.Chain != "" {
+	if r.Chain != 0 {
 		s.Chained++
 	}
 	countSource(s.DateSources, r.DateSource)

@@ -123,7 +123,7 @@ func drawWorld(t *rapid.T, st store.Store) *world {
 				r.Group = archive.Key(fmt.Sprintf("%d/0", g))
 			}
 			if chain {
-				r.Chain = "0/0"
+				r.Chain = 1
 			}
 			if chain && i < before {
 				r.To = archive.Key(fmt.Sprintf("%d/%d", g-1, i))

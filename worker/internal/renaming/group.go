@@ -54,15 +54,19 @@ func firstThatStays(steps []*step) *step {
 	return steps[i]
 }
 
-// reason is why objects stay for the sake of their group.
+// reason is why objects stay.
 type reason struct {
+	outcome batch.Outcome
 	code    batch.Reason
 	message string
 }
 
+// cancelled is the reason of rows that were not begun.
+var cancelled = reason{batch.Skipped, batch.ReasonCancelled, "the batch was cancelled before it was renamed"}
+
 // because is the reason for the others of the group to stay.
 func (s *step) because() reason {
-	return reason{batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which could not move: %s", s.row.From.Text(), s.record.Message)}
+	return reason{batch.Skipped, batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which could not move: %s", s.row.From.Text(), s.record.Message)}
 }
 
 // reverse moves back what has moved of a group, the last first, and records that the group stays.
@@ -74,7 +78,7 @@ func (m *mover) reverse(ctx context.Context, steps []*step, places []store.Place
 				return err
 			}
 		case s.record.Outcome == "":
-			s.stays(batch.Skipped, why.code, why.message)
+			s.stays(why.outcome, why.code, why.message)
 		}
 	}
 	return nil
@@ -87,7 +91,7 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 		return err
 	}
 	if at != store.AtTarget {
-		s.stays(batch.Skipped, why.code, why.message)
+		s.stays(why.outcome, why.code, why.message)
 		s.staysFor(at)
 		return nil
 	}
@@ -96,7 +100,7 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 	_, lapsed := errors.AsType[lapsedError](err)
 	switch {
 	case err == nil:
-		s.stays(batch.Skipped, why.code, why.message)
+		s.stays(why.outcome, why.code, why.message)
 		return nil
 	case lapsed, ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
 		return err
@@ -110,20 +114,20 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 		s.record.Outcome, s.record.Reason = batch.Failed, batch.ReasonGroup
 		s.record.Message = fmt.Sprintf("%s; it had moved already and could not be moved back: %v", why.message, err)
 	default:
-		s.stays(batch.Skipped, why.code, why.message)
+		s.stays(why.outcome, why.code, why.message)
 		s.staysFor(at)
 	}
 	return nil
 }
 
-// findOut records what earlier executions did, for a batch that was cancelled. A group that is half moved is moved back.
-func (m *mover) findOut(ctx context.Context, steps []*step) error {
+// findOut records what earlier executions did, of rows that are not to be carried out any more. A group that is half moved is moved back.
+func (m *mover) findOut(ctx context.Context, steps []*step, why reason) error {
 	places, err := m.survey(ctx, steps)
 	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(places, func(p store.Place) bool { return p != store.AtTarget }) {
-		return m.reverse(ctx, steps, places, reason{batch.ReasonCancelled, "the batch was cancelled before it was renamed"})
+		return m.reverse(ctx, steps, places, why)
 	}
 	for _, s := range steps {
 		if err := m.moved(ctx, s); err != nil {

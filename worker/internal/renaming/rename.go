@@ -33,7 +33,6 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
-	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
 )
 
@@ -84,7 +83,8 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 	if settled, err := adopt(ctx, led, w, exec.Ref); settled || err != nil {
 		return err
 	}
-	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime}
+	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime,
+		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
 		return err
@@ -164,6 +164,7 @@ type mover struct {
 	singleWriter bool
 	again        bool // the segment was begun before
 	keepsMTime   bool
+	chains       bool // objects may get names that others leave
 
 	touched touched
 	// there: the archive holds something, so an object that is not found is missing.
@@ -232,13 +233,22 @@ func caught(err *error) {
 
 // unit carries out a chain, a group or a single row, and says what became of the rows.
 func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Record) error {
-	var c chain
+	c := chain{inode: map[uint64]bool{}, stay: map[string]batch.Record{}}
+	for _, r := range rows {
+		if r.Chain != 0 && r.Moves() {
+			c.inode[r.Want.Inode] = true
+		}
+	}
 	for begin, end := 0, 0; begin < len(rows); begin = end {
 		end = begin + group(rows[begin:])
-		if err := m.group(ctx, rows[begin:end], records[begin:end]); err != nil {
+		if err := m.group(ctx, rows[begin:end], records[begin:end], c.blocks(rows[begin:end])); err != nil {
 			return err
 		}
-		c.explain(rows[begin:end], records[begin:end])
+		if rows[begin].Chain != 0 {
+			if err := m.settleChained(ctx, &c, rows[begin:end], records[begin:end]); err != nil {
+				return err
+			}
+		}
 		for _, r := range records[begin:end] {
 			m.hold.Advance(1, r.Size)
 		}
@@ -255,27 +265,8 @@ func group(rows []batch.Row) int {
 	return end
 }
 
-// chain is what is known of the objects of a chain that were to leave their names and did not, by these names.
-type chain map[string]batch.Record
-
-// explain gives conflicts with objects that did not leave their names their true reason. The names are compared folded; no plan
-// gives two names that are equal so.
-func (c *chain) explain(rows []batch.Row, records []batch.Record) {
-	for i, r := range rows {
-		if r.Chain == "" || !r.Moves() || records[i].Outcome == batch.Done {
-			continue
-		}
-		if *c == nil {
-			*c = chain{}
-		}
-		(*c)[naming.Fold(r.From)] = records[i]
-		if before, ok := (*c)[naming.Fold(r.To)]; ok && records[i].Reason == batch.ReasonConflict {
-			records[i].Message = fmt.Sprintf("%s has the name %s and did not leave it: %s", before.Key.Text(), r.To.Text(), before.Message)
-		}
-	}
-}
-
-func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Record) error {
+// group carries out rows that move together, or one, unless something in their chain blocks them.
+func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Record, blocked *reason) error {
 	var moving []*step
 	for i, r := range rows {
 		records[i] = batch.Record{
@@ -289,8 +280,14 @@ func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Rec
 	if len(moving) == 0 {
 		return nil
 	}
-	if m.hold.Cancelled() {
-		return m.findOut(ctx, moving)
+	switch {
+	case m.hold.Cancelled():
+		return m.findOut(ctx, moving, cancelled)
+	case blocked == nil && rows[0].Chain != 0 && !m.chains:
+		blocked = &reason{batch.Failed, batch.ReasonUnsupported, "objects can get the names that others leave only where a rename is one step"}
+	}
+	if blocked != nil {
+		return m.findOut(ctx, moving, *blocked)
 	}
 	if len(moving) == 1 {
 		return m.move(ctx, moving[0])

@@ -1,0 +1,109 @@
+package planning
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/extsort"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/store/memstore"
+)
+
+type idle struct{}
+
+func (idle) Held() error          { return nil }
+func (idle) Cancelled() bool      { return false }
+func (idle) Advance(int64, int64) {}
+
+type testRound struct {
+	*resolver
+	units, verdicts *extsort.Sorter
+}
+
+func newRound() *testRound {
+	st := memstore.New(archive.Root{})
+	b := batch.Batch{ID: "01arz3ndektsv4rrffq69g5fav"}
+	r := &resolver{planner: &planner{desk: newDesk(idle{}, ledger.New(st), st, b, 1, Options{Memory: 256 << 20})}}
+	return &testRound{r, r.sorter("units"), r.sorter("verdicts")}
+}
+
+// add adds a unit of n rows whose rows await these names.
+func (r *testRound) add(t *testing.T, captured string, inode uint64, key archive.Key, rows int, awaits ...archive.Key) {
+	t.Helper()
+	u := &unit{Captured: captured}
+	for i := range rows {
+		from := key
+		if i > 0 {
+			from = archive.Key(fmt.Sprintf("%s.%d", key, i))
+		}
+		u.Rows = append(u.Rows, batch.Row{From: from, To: "to/" + from, Want: archive.Identity{Inode: inode + uint64(i)}})
+	}
+	raw := fmt.Appendf(nil, `{"c":%q,"r":[`, captured)
+	for i, row := range u.Rows {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		raw = fmt.Appendf(raw, `{"n":0,"from":%q,"to":%q,"want":{"inode":%d}}`, row.From, row.To, row.Want.Inode)
+	}
+	raw = append(raw, "]}"...)
+	if err := r.units.Add(t.Context(), []byte(u.id()), raw); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range awaits {
+		if err := r.verdicts.Add(t.Context(), []byte(u.id()), fmt.Appendf(nil, `{"i":%d,"r":"target-exists","m":"x","k":%q}`, i, a)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A unit whose conditions are beyond maxWaits does not move, nor does one that waits for it.
+func TestUnitsBeyondTheBoundStay(t *testing.T) {
+	r := newRound()
+	r.add(t, "0", 1, "first", 1, "last")
+	for i := range maxWaits - 1 {
+		r.add(t, "1", uint64(10+i), archive.Key(fmt.Sprintf("%07d", i)), 1, "nothing")
+	}
+	r.add(t, "2", 2, "last", 1, "stays") // "stays" is an object that no unit moves
+	c, err := r.findChains(context.Background(), r.units, r.verdicts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, last := c.of(0), c.of(maxWaits)
+	if last.fate == moves {
+		t.Errorf("the unit that waits for an object that stays is granted")
+	}
+	if first.fate == moves {
+		t.Errorf("the unit that waits for it is granted")
+	}
+}
+
+// maxWaits bounds conditions, of which a unit has up to one for each of its rows.
+func TestBoundCountsConditions(t *testing.T) {
+	r := newRound()
+	const rows = 1000
+	units := maxWaits/rows + 200
+	awaits := make([]archive.Key, rows)
+	for u := range units {
+		for i := range awaits {
+			awaits[i] = archive.Key(fmt.Sprintf("n/%d.%d", u, i))
+		}
+		r.add(t, "1", uint64(1+u*rows), archive.Key(fmt.Sprintf("%07d", u)), rows, awaits...)
+	}
+	movers, waits := r.sorter("movers"), r.sorter("waits")
+	if err := r.spread(context.Background(), r.units, r.verdicts, movers, waits); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range waits.Sorted(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n > maxWaits {
+		t.Errorf("%d conditions of %d units are held in memory, want at most %d", n, units, maxWaits)
+	}
+}

@@ -1,0 +1,290 @@
+package planning_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/shared/store/filestore"
+	"github.com/reshelf/reshelf/worker/internal/planning"
+)
+
+// down gives most objects the name of the one before.
+const down = `{dir}/{name|replace("b","a")|replace("c","b")|replace("d","c")|replace("e","d")|replace("f","e")` +
+	`|replace("02","01")|replace("03","02")|replace("04","03")|replace("05","04")|replace("06","05")}{ext}`
+
+// TestUndosInOrder is TestUndosProperties where all batches, undos too, are undone in the reverse of the order in which they
+// were carried out. Then every name is as it was.
+func TestUndosInOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		w.put(t, []object{
+			{key: "a.jpg", day: 1}, {key: "b.jpg", day: 2}, {key: "b.xmp"}, {key: "c.cr2", day: 3}, {key: "c.jpg"}, {key: "d.jpg", day: 4}, {key: "e.jpg", day: 5}, {key: "none.txt"},
+		})
+		before := w.contents(t)
+		next := 0
+		newID := func() batch.ID { next++; return batch.ID(fmt.Sprintf("01arz3ndektsv4rrffq69%05d", next)) }
+		var all []made
+		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+			var m made
+			if len(all) == 0 || rapid.IntRange(0, 2).Draw(t, "kind") == 0 {
+				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down}).Draw(t, "template")
+				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
+				m.batch = renameBatch(newID(), template, policy)
+				w.inspect(t, m.batch, nil, nil)
+				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: rapid.SampledFrom([]int{2, 1000}).Draw(t, "rows")})
+			} else {
+				of := rapid.SampledFrom(all).Draw(t, "undoes")
+				var keys []archive.Key
+				if rapid.Bool().Draw(t, "chosen") {
+					keys = []archive.Key{"not/of/any"}
+					for _, r := range of.rows {
+						if r.Moves() && rapid.Bool().Draw(t, "choose") {
+							keys = append(keys, r.To)
+						}
+					}
+				}
+				m = w.undoing(t, newID(), of.batch.ID, keys)
+			}
+			crashed := -1
+			if rapid.IntRange(0, 2).Draw(t, "crash") == 0 {
+				crashed = rapid.IntRange(0, 7).Draw(t, "rows before the crash")
+			}
+			w.carryOut(t, m.batch.ID, crashed)
+			all = append(all, m)
+			w.checkContents(t, before)
+		}
+		for _, m := range slices.Backward(all) {
+			u := w.undoing(t, newID(), m.batch.ID, nil)
+			w.carryOut(t, u.batch.ID, -1)
+			w.checkContents(t, before)
+		}
+		if diff := cmp.Diff(before, w.contents(t)); diff != "" {
+			t.Errorf("archive after everything was undone (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// twoSteps is the same archive seen from where a rename takes two steps, as over NFS.
+type twoSteps struct{ store.Store }
+
+func (s twoSteps) Properties() store.Properties {
+	p := s.Store.Properties()
+	p.AtomicRename, p.GuardedRename = false, false
+	return p
+}
+
+// shifted is an archive in which 1, 2 and 3 went to 2, 3 and 4 in a chain.
+func shifted(t *testing.T) *world {
+	t.Helper()
+	w := newWorld()
+	w.put(t, []object{{key: "n/01.jpg", day: 2}, {key: "n/02.jpg", day: 3}, {key: "n/03.jpg", day: 4}})
+	b := renameBatch(idA, shift, batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	w.plan(t, b, planning.Options{})
+	w.carryOut(t, idA, -1)
+	return w
+}
+
+// An undo, too, lets an object have the name that another one leaves only where a rename is one step.
+func TestUndoOfChainWhereRenamesTakeTwoSteps(t *testing.T) {
+	tests := map[string]struct {
+		twoSteps, alone bool
+	}{"single writer": {false, true}, "two steps, single writer": {true, true}}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := shifted(t)
+			if tt.twoSteps {
+				w.archive = twoSteps{w.archive}
+			}
+			b := undoBatch(idB, idA)
+			b.AssumeSingleWriter = tt.alone
+			check(t, w.led.CreateBatch(t.Context(), b))
+			check(t, planning.Undo(t.Context(), claim{}, w.led, w.archive, b, 3, over, func(string) {}))
+			_, rows := w.sealed(t, idB)
+			for _, r := range rows {
+				_, err := w.archive.Stat(t.Context(), r.To)
+				if taken := err == nil; r.Moves() && taken {
+					t.Errorf("%s is to go to %s, which is not free yet, where a rename takes two steps", r.From, r.To)
+				}
+			}
+		})
+	}
+}
+
+// What has the old name of the chosen object is one of the same batch, and the message does not call it something else.
+func TestUndoOfChosenInChain(t *testing.T) {
+	w := shifted(t)
+	u := w.undoing(t, idB, idA, []archive.Key{"n/03.jpg"})
+	for _, r := range u.rows {
+		if !r.Moves() && strings.Contains(r.Message, "something else has the old name") {
+			t.Errorf("%s: %s", r.From, r.Message)
+		}
+	}
+}
+
+// An object that was deleted before its turn came is not said to have changed since it was renamed.
+func TestUndoOfCrashedChain(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "n/01.jpg", day: 2}, {key: "n/02.jpg", day: 3}, {key: "n/03.jpg", day: 4}})
+	b := renameBatch(idA, shift, batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	w.plan(t, b, planning.Options{})
+	w.carryOut(t, idA, 1) // 3 went to 4
+	// somebody deletes 1, which the batch has not renamed
+	w.remove(t, "n/01.jpg")
+	u := w.undoing(t, idB, idA, nil)
+	for _, r := range u.rows {
+		if r.To == "n/01.jpg" && strings.Contains(r.Message, "since it was renamed") {
+			t.Errorf("%s, which the batch has not renamed, and is deleted: %s %s: %s", r.To, r.Outcome, r.Reason, r.Message)
+		}
+	}
+}
+
+// On a file system that tells case, N/03.JPG does not free n/03.jpg.
+func TestUndoOfChainTellsCase(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "n/01.jpg", day: 3}, {key: "n/03.JPG", day: 4}})
+	b := renameBatch(idA, shift, batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	_, rows := w.plan(t, b, planning.Options{})
+	if rows[0].Chain == 0 {
+		t.Fatalf("no chain: %v", rows)
+	}
+	w.carryOut(t, idA, -1)
+	w.create(t, "n/03.JPG") // foreign
+	u := w.undoing(t, idB, idA, nil)
+	for _, r := range u.rows {
+		if r.To == "n/03.JPG" && r.Moves() {
+			t.Errorf("%s is to go back to %s, which somebody else has", r.From, r.To)
+		}
+	}
+}
+
+var shifts = []string{
+	`{dir}/{name|replace("x_2","x_3")|replace("01","02")|replace("IMG_1","IMG_O1")|replace("IMG_O1","x_2")}{ext}`,
+	`{dir}/{name|replace("02","x")|replace("01","02")|replace("x_3","x_400")|replace("x_2","x_3")}{ext}`,
+	`{dir}/{name|replace("x","n")|replace("n","01")|replace("01","02")}{ext}`,
+	`n/{name|replace("01","02")|replace("02","x_2")|replace("img_1","01")}{ext}`,
+	`{dir}/{date:%d??"x"}{ext}`, `{dir}/{date:%d??"x_2"}{ext}`, `{dir}/{seq:2}{ext}`, `{dir}/x_{seq}{ext}`, `n/{seq:2}{ext}`,
+	`{dir}/{name|replace("x","X")|replace("img","IMG")}{ext|lower}`,
+}
+
+// TestShifts is TestPlanProperties with templates that shift names, and plans with least memory.
+func TestShifts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		objects := drawObjects(t)
+		problems, excluded, listed := map[archive.Key]batch.Reason{}, map[archive.Key]bool{}, map[archive.Key]bool{}
+		w := newWorld()
+		w.put(t, objects)
+		for _, o := range objects {
+			problems[o.key], excluded[o.key] = o.problem, o.excluded
+			if !o.excluded {
+				listed[o.key] = true
+			}
+		}
+		b := renameBatch(idA, rapid.SampledFrom(shifts).Draw(t, "template"), rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"))
+		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
+		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 1000}).Draw(t, "rows"), Memory: 1}
+		p, rows := w.plan(t, b, opts)
+		checkRows(t, p, rows, listed, opts.Rows)
+		checkTargets(t, rows, objects)
+		checkBroken(t, rows, problems)
+		checkSummary(t, p, rows)
+		again := newWorldLike(w)
+		if _, same := again.plan(t, b, planning.Options{Rows: opts.Rows}); cmp.Diff(rows, same) != "" {
+			t.Errorf("a second execution plans something else:\n%s", cmp.Diff(rows, same))
+		}
+		before := w.contents(t)
+		w.apply(t, rows)
+		checkMoved(t, before, w.contents(t), rows)
+		w.undoAfter(t, b.ID, before)
+	})
+}
+
+// undoAfter undoes a batch that was carried out and has no records.
+func (w *world) undoAfter(t tester, id batch.ID, before map[archive.Key]string) {
+	t.Helper()
+	u := undoBatch(idB, id)
+	check(t, w.led.CreateBatch(context.Background(), u))
+	check(t, planning.Undo(context.Background(), claim{}, w.led, w.archive, u, 3, over, func(string) {}))
+	_, rows := w.sealed(t, idB)
+	w.apply(t, rows)
+	if diff := cmp.Diff(before, w.contents(t)); diff != "" {
+		t.Errorf("archive after the undo (-want +got):\n%s", diff)
+	}
+}
+
+// The batch is done and recorded. Then the sidecar of the last group is edited in place; its old name is that of another one now, which
+// goes back first. Its group stays, as it does without a chain.
+func TestUndoOfEditedInChain(t *testing.T) {
+	for name, objects := range map[string][]object{
+		"alone": {{key: "n/02.cr2", day: 3}, {key: "n/02.xmp"}},
+		"chain": {{key: "n/01.cr2", day: 2}, {key: "n/01.xmp"}, {key: "n/02.cr2", day: 3}, {key: "n/02.xmp"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.put(t, objects)
+			b := renameBatch(idA, shift, batch.ConflictStop)
+			w.inspect(t, b, nil, nil)
+			w.plan(t, b, planning.Options{})
+			w.carryOut(t, idA, -1)
+			check(t, w.archive.Replace(t.Context(), "n/03.xmp", strings.NewReader("edited")))
+			got := outcomes(w.undoing(t, idB, idA, nil).rows)
+			if got["n/03.xmp"] != "failed: changed" || got["n/03.cr2"] != "skipped: group" {
+				t.Errorf("n/03.xmp: %s, n/03.cr2: %s; want that both stay, since the sidecar has changed", got["n/03.xmp"], got["n/03.cr2"])
+			}
+		})
+	}
+}
+
+// A chain is one segment of the plan, which is one object of the ledger, which is read whole: its size is bounded too.
+func TestLongestChainCanBeRead(t *testing.T) {
+	folder := strings.Repeat(strings.Repeat("&", 250)+"/", 3) // six bytes each in JSON; "\xff" has three, and rows of groups two keys more
+	w := newWorld()
+	var objects []object
+	for i := range 20_000 {
+		objects = append(objects, object{key: archive.Key(fmt.Sprintf("%s%06d.jpg", folder, i)), day: 1})
+	}
+	w.put(t, objects)
+	b := renameBatch(idA, "{dir}/{seq:6}{ext}", batch.ConflictSkip)
+	w.inspect(t, b, nil, nil)
+	check(t, planning.Plan(t.Context(), claim{}, w.led, w.archive, b, 7, planning.Options{}))
+	p, _, err := w.led.Plan(t.Context(), b.ID)
+	check(t, err)
+	for n, s := range p.Segments {
+		if _, err := w.led.PlanRows(t.Context(), p, n); err != nil {
+			t.Errorf("segment %d of %d rows: %v", n, s.Rows, err)
+		}
+	}
+}
+
+// Of two links of one file neither gets the name of the other, and the plan does not say that the other one does not move away.
+func TestHardLinksInChain(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "01.jpg"), []byte("x"), 0o644))
+	check(t, os.Link(filepath.Join(dir, "01.jpg"), filepath.Join(dir, "02.jpg")))
+	st, err := filestore.Open(dir, filestore.Options{})
+	check(t, err)
+	defer st.Close()
+	w := newWorld()
+	w.archive = st
+	b := renameBatch(idA, `{name|replace("02","03")|replace("01","02")}{ext}`, batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	_, rows := w.plan(t, b, planning.Options{})
+	for _, r := range rows {
+		if r.From == "01.jpg" && outcomes(rows)["02.jpg"] == "03.jpg" && strings.Contains(r.Message, "does not move away") {
+			t.Errorf("02.jpg moves to 03.jpg, and of 01.jpg the plan says: %s", r.Message)
+		}
+	}
+}

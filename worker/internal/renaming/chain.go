@@ -1,0 +1,72 @@
+package renaming
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/naming"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// chain is what is known of the rows of a chain that were carried out.
+type chain struct {
+	// inode holds those of all objects that move in the chain.
+	inode map[uint64]bool
+	// stay holds the records of the objects that have kept their names, by these. Names are compared folded; no plan gives two
+	// names that are equal so.
+	stay map[string]batch.Record
+}
+
+// blocks is why rows are not to be tried: their names have not been left. Should one be free for a moment, a worker that wakes up may
+// have taken its object away just now, and is about to bring it back.
+func (c chain) blocks(rows []batch.Row) *reason {
+	for _, r := range rows {
+		before, ok := c.stay[naming.Fold(r.To)]
+		if !ok || r.Chain == 0 || !r.Moves() {
+			continue
+		}
+		return &reason{batch.Failed, batch.ReasonConflict, fmt.Sprintf("%s has not left the name %s: %s", before.Key.Text(), r.To.Text(), before.Message)}
+	}
+	return nil
+}
+
+// settleChained makes the records of rows true where the objects of a chain stand at one another's names, and remembers which have kept
+// theirs.
+func (m *mover) settleChained(ctx context.Context, c *chain, rows []batch.Row, records []batch.Record) error {
+	for i, r := range rows {
+		if !r.Moves() || records[i].Outcome == batch.Done {
+			continue
+		}
+		s := &step{row: r, record: &records[i]}
+		if records[i].Reason == batch.ReasonChanged && records[i].To == "" {
+			if err := m.foundElsewhere(ctx, c, s); err != nil {
+				return err
+			}
+		}
+		if records[i].To == "" && records[i].Reason != batch.ReasonMissing {
+			c.stay[naming.Fold(r.From)] = records[i]
+		}
+	}
+	return nil
+}
+
+// foundElsewhere settles a row at whose old name something else is: its object may have been renamed and have changed since, and what is
+// there may be one of the chain that came after it.
+func (m *mover) foundElsewhere(ctx context.Context, c *chain, s *step) error {
+	w, err := store.Locate(ctx, m.archive, m.request(s.row))
+	if err != nil {
+		return err
+	}
+	source, target := w.Source.Object, w.Target.Object
+	switch {
+	case target.Inode != 0 && target.Inode == s.row.Want.Inode && source.Inode != target.Inode:
+		s.done(target.Identity)
+		s.record.Outcome, s.record.Reason = batch.Failed, batch.ReasonChanged
+		s.record.Message = "it was renamed, and has changed since the plan was made"
+	case source.Inode != s.row.Want.Inode && c.inode[source.Inode] && source.Identity != (archive.Identity{}):
+		s.staysFor(store.Missing)
+	}
+	return nil
+}
