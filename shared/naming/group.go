@@ -37,7 +37,7 @@ const (
 //     "a.cr2" and "a.jpg" belongs to the raw file, as Adobe's programs write it, and beside "a.png" and "a.pdf" to the image.
 //   - What belongs to a companion is of its group: by the default rules "a.jpg.xmp" beside "a.jpg" beside "a.cr2".
 //   - A companion of nothing is its own principal.
-//   - Stems must be equal to the byte; the case of extensions, and of what a pattern says, does not matter.
+//   - Stems must be equal to the byte; the case of what a pattern puts behind them does not matter.
 type Groups struct {
 	roles map[string]Role
 	rules []rule
