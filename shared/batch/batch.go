@@ -141,6 +141,8 @@ type RenameOptions struct {
 	OnConflict Conflict `json:"onConflict"`
 	// IgnoreSidecars: names are made as if no object had a sidecar.
 	IgnoreSidecars bool `json:"ignoreSidecars,omitempty"`
+	// Groups are the rules by which objects move together; nil are those of the program.
+	Groups *naming.Rules `json:"groups,omitempty"`
 	// Options are what the template is used with; their members lie beside the others.
 	naming.Options
 	// Approved: the plan is applied as soon as it is sealed, if nothing stops it (--yes).
@@ -150,6 +152,14 @@ type RenameOptions struct {
 // Parse reads the template with its options.
 func (o RenameOptions) Parse() (*naming.Template, error) {
 	return naming.ParseWith(o.Template, o.Options)
+}
+
+// ParseGroups makes the rules of groups ready for use. o may be nil, for a batch that renames nothing.
+func (o *RenameOptions) ParseGroups() (*naming.Groups, error) {
+	if o == nil || o.Groups == nil {
+		return naming.DefaultGroups(), nil
+	}
+	return o.Groups.Groups()
 }
 
 // Batch is one submission. It is written once and never changes; what happens to it later are Events.
@@ -224,6 +234,9 @@ func (b Batch) Validate() error {
 	}
 	if b.Renaming != nil {
 		if err := b.Renaming.Validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		if _, err := b.Renaming.ParseGroups(); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}

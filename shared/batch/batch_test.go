@@ -34,13 +34,20 @@ func root(t testing.TB) archive.Root {
 	return r
 }
 
+func rules() *naming.Rules {
+	return &naming.Rules{Roles: map[string][]string{"rendered": {"jpg"}, "sidecar": {"aae", "xmp"}}, Companions: []naming.CompanionRule{
+		{Name: "{name}.xmp"}, {Name: "{name}.json", Of: []string{"rendered"}, Cut: 46, Number: true},
+		{Name: "{stem}_O.aae", From: "IMG_O{digits}.aae", Stem: "IMG_{digits}"},
+	}}
+}
+
 func sample(t testing.TB) batch.Batch {
 	t.Helper()
 	return batch.Batch{
 		V: batch.Version, ID: id, Kind: batch.Rename, Archive: root(t), Filter: batch.Filter{Include: []string{"*.jpg"}},
 		Digests: digest.DefaultSet(), Level: batch.LevelNormal, Pool: "default", Priority: batch.Normal, Name: "holiday",
 		TrustStoreChecksums: true,
-		Renaming: &batch.RenameOptions{Template: "{date}{ext}", OnConflict: batch.ConflictStop, IgnoreSidecars: true, Options: naming.Options{
+		Renaming: &batch.RenameOptions{Template: "{date}{ext}", OnConflict: batch.ConflictStop, IgnoreSidecars: true, Groups: rules(), Options: naming.Options{
 			Profile: naming.S3, TimeZone: "Europe/Athens", Shifts: []naming.Shift{{Camera: "Canon EOS R5", Seconds: -3720}},
 			Maps: map[string]naming.Map{"owners": {"0123": "Ann"}},
 		}},
@@ -107,8 +114,8 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 	}
 }
 
-// TestOlderFormsAreRead reads a batch as programs wrote it before it could have a trace, trust checksums, ignore sidecars, or
-// give a template options.
+// TestOlderFormsAreRead reads a batch as programs wrote it before it could have a trace, trust checksums, ignore sidecars,
+// give a template options, or have rules of groups.
 func TestOlderFormsAreRead(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("testdata", "older", "batch.json"))
 	if err != nil {
@@ -120,7 +127,7 @@ func TestOlderFormsAreRead(t *testing.T) {
 	}
 	want := sample(t)
 	want.Traceparent, want.TrustStoreChecksums, want.Renaming.IgnoreSidecars = "", false, false
-	want.Renaming.Options = naming.Options{}
+	want.Renaming.Options, want.Renaming.Groups = naming.Options{}, nil
 	if !reflect.DeepEqual(got, want) || got.Validate() != nil {
 		t.Errorf("got %+v (%v), want %+v", got, got.Validate(), want)
 	}
@@ -147,6 +154,7 @@ func TestValidate(t *testing.T) {
 		"timezone": func(b *batch.Batch) { b.Renaming.TimeZone = "../etc/passwd" },
 		"shift":    func(b *batch.Batch) { b.Renaming.Shifts = []naming.Shift{{Camera: "x", Seconds: 1 << 60}} },
 		"map":      func(b *batch.Batch) { b.Renaming.Maps = map[string]naming.Map{"a b": nil} },
+		"groups":   func(b *batch.Batch) { b.Renaming.Groups.Companions[0].Name = "{name}/../../x.xmp" },
 		"policy":   func(b *batch.Batch) { b.Renaming.OnConflict = "overwrite" },
 		"undo":     func(b *batch.Batch) { b.Kind, b.Renaming = batch.Undo, nil },
 	}
@@ -158,6 +166,28 @@ func TestValidate(t *testing.T) {
 				t.Errorf("Validate = %v, want ErrInvalid", err)
 			}
 		})
+	}
+}
+
+// A batch without rules, as older programs wrote it, has the program's.
+func TestParseGroups(t *testing.T) {
+	keys := []archive.Key{"a.cr2", "a.jpg", "a.jpg.json", "a.xmp"}
+	for name, tt := range map[string]struct {
+		of   *batch.RenameOptions
+		want int
+	}{
+		"an inspection": {nil, 1}, "no rules": {&batch.RenameOptions{}, 1}, "its own": {&batch.RenameOptions{Groups: rules()}, 3},
+	} {
+		g, err := tt.of.ParseGroups()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Arrange(keys); len(got) != tt.want {
+			t.Errorf("%s: %d units %v, want %d", name, len(got), got, tt.want)
+		}
+	}
+	if _, err := (&batch.RenameOptions{Groups: &naming.Rules{}}).ParseGroups(); !errors.Is(err, naming.ErrRules) {
+		t.Errorf("empty rules: %v", err)
 	}
 }
 

@@ -33,8 +33,9 @@ func BenchmarkFold(b *testing.B) {
 }
 
 func BenchmarkGroupKey(b *testing.B) {
+	g := naming.DefaultGroups()
 	b.ReportAllocs()
 	for b.Loop() {
-		naming.GroupKey("2024/05/IMG_1234.CR3.xmp")
+		g.Key("2024/05/IMG_1234.CR3.xmp")
 	}
 }

@@ -46,4 +46,7 @@
 // functions (check.go, field.go, describe.go, measure.go, counter.go, filter.go, words.go). Name calls these functions, puts
 // their texts together into segments (eval.go) and makes each segment safe (profile.go). What a template is used with, besides
 // objects, are [Options].
+//
+// [Rules] of groups are data (groups.yaml, rules.go), read with their lines (rulesfile.go) and checked (rulecheck.go). [Groups] are
+// these made ready: a Key to sort by (group.go), and the units among objects of one Key (arrange.go, sidecar.go).
 package naming

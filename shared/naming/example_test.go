@@ -39,11 +39,12 @@ func ExampleSyntaxError_Caret() {
 	// invalid template, column 18: unknown filter "slog"; want one of ascii, camel, default, kebab, lower, map, number, pad, regex, replace, shift, slug, snake, substr, title, trim, upper
 }
 
-func ExampleArrange() {
-	for _, u := range naming.Arrange([]archive.Key{"a.CR2", "a.JPG", "a.JPG.xmp", "a.pdf", "a.xmp"}) {
+func ExampleGroups_Arrange() {
+	g := naming.DefaultGroups()
+	for _, u := range g.Arrange([]archive.Key{"a.CR2", "a.JPG", "a.JPG.xmp", "a.pdf", "a.xmp"}) {
 		fmt.Println(u.Principal, u.Companions)
-		for _, c := range u.Companions {
-			fmt.Println("  ", naming.CompanionName(u.Principal, "2024/b.cr2", c))
+		for _, to := range g.CompanionNames(u, "2024/b.cr2") {
+			fmt.Println("  ", to)
 		}
 	}
 	// Output:

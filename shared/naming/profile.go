@@ -201,7 +201,7 @@ func (p profile) cut(s string, last bool) string {
 }
 
 // Check reports an error that wraps ErrBadName if the key, or one of its segments, is longer than names may be. Name and
-// Numbered keep to these lengths; use it for keys of CompanionName, which are never cut.
+// Numbered keep to these lengths; use it for keys of companions, which are never cut.
 func Check(key archive.Key) error {
 	p := portable()
 	if len(key) > p.maxKey {

@@ -231,6 +231,10 @@ func FuzzTemplate(f *testing.F) {
 
 func FuzzGroups(f *testing.F) {
 	f.Add("a.jpg", "a.jpg.xmp", "IMG_O1.AAE")
+	f.Add("IMG(1).jpg", "IMG.jpg(1).json", "IMG(1).jpg.json")
+	f.Add("C0001.MP4", "C0001M01.XML", "C0001M01.XML.xmp")
+	f.Add("original_1d4caa6f-16c6-4c3d-901b-9387de10e528_P.jpg", "original_1d4caa6f-16c6-4c3d-901b-9387de10e528_.json", "a.jpg.s.json")
+	g := naming.DefaultGroups()
 	f.Fuzz(func(t *testing.T, a, b, c string) {
 		var all []archive.Key
 		for _, s := range []string{a, b, c} {
@@ -239,13 +243,13 @@ func FuzzGroups(f *testing.F) {
 			}
 		}
 		n := 0
-		for _, u := range naming.Arrange(all) {
+		for _, u := range g.Arrange(all) {
 			n += 1 + len(u.Companions)
-			for _, c := range u.Companions {
-				if naming.GroupKey(c) != naming.GroupKey(u.Principal) {
+			for i, to := range g.CompanionNames(u, "n/b.x") {
+				if c := u.Companions[i]; g.Key(c) != g.Key(u.Principal) {
 					t.Errorf("%q belongs to %q, but their keys differ", c, u.Principal)
 				}
-				if _, err := archive.ParseKey(string(naming.CompanionName(u.Principal, "n/b.x", c))); err != nil {
+				if _, err := archive.ParseKey(string(to)); err != nil {
 					t.Error(err)
 				}
 			}

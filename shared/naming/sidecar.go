@@ -17,14 +17,14 @@ func IsXMP(k archive.Key) bool { return strings.EqualFold(k.Ext(), xmp) }
 // Described is an object with one of the XMP sidecars that describe it.
 type Described struct{ Object, Sidecar archive.Key }
 
-// Sidecars yields each XMP sidecar with the object that it describes, by the rules of [Groups] and so as [Arrange] finds
+// Sidecars yields each XMP sidecar with the object that it describes, as [Groups.Arrange] finds
 // them, for keys that come in strictly ascending order. Its own order is by no key: a pair comes once everything that could
 // be described instead has gone by, and of one object the whole name ("a.jpg.xmp") comes before the stem.
 //
 // Memory does not grow with the number of keys: what is held are keys of which the present one is a continuation.
-func Sidecars(keys iter.Seq2[archive.Key, error]) iter.Seq2[Described, error] {
+func (g *Groups) Sidecars(keys iter.Seq2[archive.Key, error]) iter.Seq2[Described, error] {
 	return func(yield func(Described, error) bool) {
-		var s sidecars
+		s := newSidecars(g)
 		for k, err := range keys {
 			if err != nil {
 				yield(Described{}, err)
@@ -46,7 +46,24 @@ func Sidecars(keys iter.Seq2[archive.Key, error]) iter.Seq2[Described, error] {
 
 // sidecars holds the names and stems that keys to come can still belong to, shortest first. Each begins the next one, so
 // there are at most as many as a key has bytes.
-type sidecars struct{ open []opened }
+type sidecars struct {
+	groups *Groups
+	// whole and stem are what sidecars can be of, spelled with the whole name and with the stem.
+	whole, stem owners
+	open        []opened
+}
+
+func newSidecars(g *Groups) sidecars {
+	nothing := owners{some: true}
+	s := sidecars{groups: g, whole: nothing, stem: nothing}
+	if r, ok := g.firstOf(true, xmp); ok {
+		s.whole = r.of
+	}
+	if r, ok := g.firstOf(false, xmp); ok {
+		s.stem = r.of
+	}
+	return s
+}
 
 // opened is the beginning of keys to come: the key of an object, a stem with the dot behind it, or both.
 type opened struct {
@@ -60,9 +77,10 @@ type opened struct {
 // next takes a key and returns what is known by it.
 func (s *sidecars) next(k archive.Key) []Described {
 	found := s.leave(k)
-	role := defaultGroups.role(k.Ext())
+	ext := strings.ToLower(k.Ext())
+	role := s.groups.roles[ext]
 	switch {
-	case role == RoleSidecar && IsXMP(k):
+	case role == RoleSidecar && ext == xmp:
 		if at, ok := s.find(stem(k)); ok && s.open[at].isKey {
 			return append(found, Described{Object: archive.Key(stem(k)), Sidecar: k})
 		}
@@ -70,10 +88,12 @@ func (s *sidecars) next(k archive.Key) []Described {
 		o.pending = append(o.pending, k)
 	case role == RoleSidecar:
 	default:
-		if role != 0 {
+		if s.stem.has(ext, role) {
 			s.offer(k, role)
 		}
-		s.at(string(k)).isKey = true
+		if s.whole.has(ext, role) {
+			s.at(string(k)).isKey = true
+		}
 	}
 	return found
 }
@@ -81,7 +101,7 @@ func (s *sidecars) next(k archive.Key) []Described {
 // offer makes k the owner of its stem unless a better one is known.
 func (s *sidecars) offer(k archive.Key, role Role) {
 	o := s.at(stem(k) + ".")
-	if o.best == "" || role < defaultGroups.role(o.best.Ext()) {
+	if o.best == "" || role < s.groups.role(o.best.Ext()) {
 		o.best = k
 	}
 }

@@ -30,9 +30,9 @@ func listed(keys []archive.Key) iter.Seq2[archive.Key, error] {
 }
 
 // described maps objects to their sidecars.
-func described(t rapid.TB, keys []archive.Key) map[archive.Key][]archive.Key {
+func described(t rapid.TB, g *naming.Groups, keys []archive.Key) map[archive.Key][]archive.Key {
 	out := map[archive.Key][]archive.Key{}
-	for d, err := range naming.Sidecars(listed(keys)) {
+	for d, err := range g.Sidecars(listed(keys)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,23 +67,24 @@ func TestSidecars(t *testing.T) {
 			for _, k := range strings.Fields(tc.keys) {
 				all = append(all, archive.Key(k))
 			}
-			if diff := cmp.Diff(tc.want, described(t, all)); diff != "" {
+			if diff := cmp.Diff(tc.want, described(t, naming.DefaultGroups(), all)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			agreeOnSidecars(t, all)
+			agreeOnSidecars(t, naming.DefaultGroups(), all)
 		})
 	}
 }
 
 // Sidecars and Arrange agree.
 func TestSidecarsAreArranged(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) { agreeOnSidecars(t, keys().Draw(t, "keys")) })
+	g := naming.DefaultGroups()
+	rapid.Check(t, func(t *rapid.T) { agreeOnSidecars(t, g, keys().Draw(t, "keys")) })
 }
 
-func agreeOnSidecars(t rapid.TB, all []archive.Key) {
+func agreeOnSidecars(t rapid.TB, g *naming.Groups, all []archive.Key) {
 	t.Helper()
-	got := described(t, all)
-	for _, u := range naming.Arrange(all) {
+	got := described(t, g, all)
+	for _, u := range g.Arrange(all) {
 		if diff := cmp.Diff(u.Sidecars, got[u.Principal]); diff != "" {
 			t.Errorf("sidecars of %q among %q, -arranged +streamed:\n%s", u.Principal, all, diff)
 		}
@@ -124,7 +125,7 @@ func TestSidecarsHoldsLittle(t *testing.T) {
 		after = heap()
 		yield("", broken)
 	}
-	for _, err := range naming.Sidecars(many) {
+	for _, err := range naming.DefaultGroups().Sidecars(many) {
 		if !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}

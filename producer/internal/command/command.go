@@ -244,7 +244,7 @@ func (a *app) root() *cobra.Command {
 	a.place.add(root)
 	root.PersistentFlags().BoolVar(&a.plain, "plain", false, "show progress as lines, without bars")
 	root.AddCommand(
-		a.inspectCommand(), a.renameCommand(), a.applyCommand(), a.undoCommand(), a.tryCommand(),
+		a.inspectCommand(), a.renameCommand(), a.applyCommand(), a.undoCommand(), a.tryCommand(), a.groupsCommand(),
 		a.listCommand(), a.showCommand(), a.watchCommand(), a.planCommand(), a.reportCommand(), a.historyCommand(),
 		a.resumeCommand(), a.recoverCommand(), a.cancelCommand(), a.workersCommand(), a.doctorCommand(), a.versionCommand(),
 	)

@@ -19,6 +19,7 @@ import (
 // namingFlags say how names are made, besides the template.
 type namingFlags struct {
 	profile, timezone string
+	groups            string
 	shifts, maps      []string
 	ignoreSidecars    bool
 }
@@ -30,6 +31,7 @@ func (n *namingFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&n.shifts, "clock-shift", nil, "correct a camera's clock by `CAMERA=SHIFT`, such as 'Canon EOS R5=+1h2m'; may be repeated")
 	f.StringArrayVar(&n.maps, "map", nil, "give the filter map its map from a CSV file of two columns: `NAME=FILE`; may be repeated")
 	f.BoolVar(&n.ignoreSidecars, "ignore-sidecars", false, "make names as if there were no XMP sidecars; they still move with their objects")
+	addGroups(cmd, &n.groups)
 	completeWith(cmd, "profile", naming.Profiles())
 }
 
@@ -44,6 +46,11 @@ func (n *namingFlags) options(cmd *cobra.Command, template string) (batch.Rename
 		o.Profile = profile
 	}
 	o.TimeZone = n.timezone
+	rules, _, err := readGroups(cmd, n.groups)
+	if err != nil {
+		return o, err
+	}
+	o.Groups = &rules
 	for _, text := range n.shifts {
 		s, err := naming.ParseShift(text)
 		if err != nil {

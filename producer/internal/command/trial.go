@@ -21,6 +21,7 @@ type trial struct {
 // tryUnit is a file that names the others of its group, with what its name is made of.
 type tryUnit struct {
 	principal tryFile
+	tails     map[archive.Key]naming.Tail
 	sidecar   *naming.Sidecar
 	from      archive.Key // the sidecar's key
 	notes     []string
@@ -36,7 +37,7 @@ func (t trial) named(files []tryFile) iter.Seq2[tryFile, tried] {
 			u := units[f]
 			r := t.name(*u)
 			if f != u.principal {
-				r = t.companion(f, u.principal, r)
+				r = t.companion(f, *u, r)
 			}
 			r.File = f.shown
 			if !yield(f, r) {
@@ -56,7 +57,7 @@ func (t trial) units(files []tryFile) map[tryFile]*tryUnit {
 			byKey[f.key], keys[i] = f, f.key
 		}
 		var numbered []*tryUnit
-		for _, of := range naming.Arrange(keys) {
+		for _, of := range t.groups.Arrange(keys) {
 			u := t.unit(byKey, of)
 			for _, k := range append(of.Companions, of.Principal) {
 				out[byKey[k]] = u
@@ -83,7 +84,10 @@ func (t trial) units(files []tryFile) map[tryFile]*tryUnit {
 }
 
 func (t trial) unit(byKey map[archive.Key]tryFile, of naming.Unit) *tryUnit {
-	u := &tryUnit{principal: byKey[of.Principal]}
+	u := &tryUnit{principal: byKey[of.Principal], tails: map[archive.Key]naming.Tail{}}
+	for i, k := range of.Companions {
+		u.tails[k] = of.Tails[i]
+	}
 	for _, k := range of.Sidecars {
 		r := t.records[byKey[k]]
 		mute := r.Mute()
@@ -141,8 +145,9 @@ func notInspected(r batch.Record) string {
 	return cmp.Or(r.Message, string(r.Reason), "it was not inspected")
 }
 
-// companion names a file after its principal, whose name is r.
-func (t trial) companion(f, principal tryFile, r tried) tried {
+// companion names a file after the principal of its unit, whose name is r.
+func (t trial) companion(f tryFile, u tryUnit, r tried) tried {
+	principal := u.principal
 	out := tried{From: f.key, DateSource: r.DateSource, Sidecar: r.Sidecar, Error: notInspected(t.records[f])}
 	switch {
 	case out.Error != "":
@@ -151,7 +156,7 @@ func (t trial) companion(f, principal tryFile, r tried) tried {
 	case r.To == principal.key:
 		out.To = f.key
 	default:
-		out.To = naming.CompanionName(principal.key, r.To, f.key)
+		out.To = u.tails[f.key].Of(r.To, t.groups.Ext(principal.key, r.To))
 	}
 	return out
 }

@@ -57,7 +57,11 @@ func (a *app) tryCommand() *cobra.Command {
 		if err != nil {
 			return usageError{err, cmd.CommandPath()}
 		}
-		return a.try(cmd.Context(), t, files, trying{asJSON: asJSON, ignoreSidecars: o.IgnoreSidecars})
+		groups, err := o.ParseGroups()
+		if err != nil {
+			return err
+		}
+		return a.try(cmd.Context(), t, files, trying{asJSON: asJSON, ignoreSidecars: o.IgnoreSidecars, groups: groups})
 	}
 	return cmd
 }
@@ -113,7 +117,10 @@ func tryRoot(given, path string) (string, error) {
 }
 
 // trying is how files are tried.
-type trying struct{ asJSON, ignoreSidecars bool }
+type trying struct {
+	asJSON, ignoreSidecars bool
+	groups                 *naming.Groups
+}
 
 func (a *app) try(ctx context.Context, t *naming.Template, files []tryFile, how trying) error {
 	needs := t.Needs()

@@ -8,7 +8,6 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/extsort"
-	"github.com/reshelf/reshelf/shared/naming"
 )
 
 // sortSidecars sorts the XMP sidecars of the batch by the objects that they describe. The sorter is empty for an undo, which
@@ -18,8 +17,12 @@ func (f *finish) sortSidecars(ctx context.Context) (*extsort.Sorter, error) {
 	if f.batch.Kind == batch.Undo {
 		return sidecars, nil
 	}
+	groups, err := f.batch.Renaming.ParseGroups()
+	if err != nil {
+		return nil, err
+	}
 	var n uint64
-	for d, err := range naming.Sidecars(f.keys(ctx)) {
+	for d, err := range groups.Sidecars(f.keys(ctx)) {
 		if err != nil {
 			return nil, err
 		}

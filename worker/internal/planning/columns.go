@@ -31,7 +31,7 @@ func (p *planner) gatherColumns(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("columns of %s: %w", o.Key.Text(), err)
 		}
-		if err := p.columns.Add(ctx, groupItem(o.Key), raw); err != nil {
+		if err := p.columns.Add(ctx, p.groupItem(o.Key), raw); err != nil {
 			return err
 		}
 	}

@@ -95,14 +95,16 @@ func (p *planner) gather(ctx context.Context, members *extsort.Sorter) error {
 		if err != nil {
 			return fmt.Errorf("record of %s: %w", r.Key.Text(), err)
 		}
-		if err := members.Add(ctx, groupItem(r.Key), raw); err != nil {
+		if err := members.Add(ctx, p.groupItem(r.Key), raw); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func groupItem(key archive.Key) []byte { return []byte(naming.GroupKey(key) + "\x00" + string(key)) }
+func (p *planner) groupItem(key archive.Key) []byte {
+	return []byte(p.groups.Key(key) + "\x00" + string(key))
+}
 
 // inspected yields the records of the inspect step, which must be as many as were listed.
 func (p *planner) inspected(ctx context.Context) iter.Seq2[batch.Record, error] {
@@ -179,7 +181,7 @@ type arranger struct {
 
 // neighbourhoods divides candidates with equal group keys into units, in order of group key, then principal.
 func (p *planner) neighbourhoods(ctx context.Context, members *extsort.Sorter, to arranger) error {
-	n := neighbourhood{arranger: to, limit: p.opts.Rows, near: map[archive.Key]*candidate{}}
+	n := neighbourhood{arranger: to, groups: p.groups, limit: p.opts.Rows, near: map[archive.Key]*candidate{}}
 	columns, originals := beside(ctx, p.columns), beside(ctx, p.originals)
 	defer columns.stop()
 	defer originals.stop()
@@ -207,6 +209,7 @@ func (p *planner) neighbourhoods(ctx context.Context, members *extsort.Sorter, t
 // neighbourhood gathers candidates with equal group keys.
 type neighbourhood struct {
 	arranger
+	groups  *naming.Groups
 	limit   int
 	key     string
 	near    map[archive.Key]*candidate
@@ -219,7 +222,7 @@ func (n *neighbourhood) add(c *candidate) error {
 		return fmt.Errorf("%s has two records: %w", c.Row.From.Text(), ledger.ErrCorrupt)
 	}
 	n.last = c.Row.From
-	if key := naming.GroupKey(c.Row.From); key != n.key {
+	if key := n.groups.Key(c.Row.From); key != n.key {
 		if err := n.flush(); err != nil {
 			return err
 		}
@@ -241,7 +244,7 @@ func (n *neighbourhood) add(c *candidate) error {
 
 func (n *neighbourhood) flush() error {
 	keys := slices.Collect(maps.Keys(n.near))
-	for _, of := range naming.Arrange(keys) {
+	for _, of := range n.groups.Arrange(keys) {
 		if err := n.unit(n.near, of); err != nil {
 			return err
 		}
@@ -293,7 +296,7 @@ func (p *planner) number(ctx context.Context, members *extsort.Sorter) (*extsort
 			n, last = 0, bytes.Clone(in)
 		}
 		n++
-		counter := append(append(groupItem(key), 0), in[:1]...)
+		counter := append(append(p.groupItem(key), 0), in[:1]...)
 		if err := numbers.Add(ctx, counter, binary.BigEndian.AppendUint64(nil, n)); err != nil {
 			return nil, err
 		}
@@ -334,7 +337,7 @@ func (p *planner) unit(near map[archive.Key]*candidate, of naming.Unit, next fun
 			}
 		}
 	}
-	u := &unit{Captured: p.template.Captured(k.values(p.template)), Rows: []batch.Row{principal}, Notes: map[int]string{}}
+	u := &unit{Captured: p.template.Captured(k.values(p.template)), Rows: []batch.Row{principal}, Tails: of.Tails, Notes: map[int]string{}}
 	for i, key := range of.Companions {
 		row, note := near[key].asCompanion()
 		u.Rows = append(u.Rows, row)
@@ -354,7 +357,7 @@ func (p *planner) unit(near map[archive.Key]*candidate, of naming.Unit, next fun
 		settle(&u.Rows[0], batch.Failed, batch.ReasonBadName, err.Error())
 	case u.settled(): // a companion cannot move
 	default:
-		u.Natural = named.Key
+		u.Natural, u.Ext = named.Key, p.groups.Ext(principal.From, named.Key)
 		u.rename(u.Natural, p.props)
 		for i := range u.Rows {
 			u.Rows[i].DateSource, u.Rows[i].Changed = named.DateSource, named.Changed

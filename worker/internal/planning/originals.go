@@ -89,7 +89,7 @@ func (p *planner) stepBack(ctx context.Context, at, moves, before *extsort.Sorte
 			more = true
 			err = before.Add(ctx, last.from, hadBefore(last.batch, key))
 		} else if name := archive.Key(it.Key).Base(); name != key.Base() {
-			err = p.originals.Add(ctx, groupItem(key), []byte(name))
+			err = p.originals.Add(ctx, p.groupItem(key), []byte(name))
 		}
 		if err != nil {
 			return false, err

@@ -3,7 +3,7 @@
 // A plan is made in phases that stream. Each ends in external sorts (extsort) below plan/<epoch>/sort in the ledger, so
 // memory does not grow with the archive:
 //
-//  1. Evaluate. The records of the inspect step are sorted by naming.GroupKey and arranged into units: a principal with
+//  1. Evaluate. The records of the inspect step are sorted by naming.Groups.Key and arranged into units: a principal with
 //     the companions that move with it. The template names the principal, by its record and what its XMP sidecar says; its
 //     companions follow. What a manifest says of the objects and which names they had first is sorted alike and joined, where
 //     the template asks for it. Units that cannot be named, or have their names already, are settled here.
@@ -88,9 +88,13 @@ func Plan(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b 
 	if err != nil {
 		return fmt.Errorf("plan batch %s: %w", b.ID, err)
 	}
+	groups, err := b.Renaming.ParseGroups()
+	if err != nil {
+		return fmt.Errorf("plan batch %s: %w", b.ID, err)
+	}
 	p := &planner{
 		desk:    newDesk(hold, led, st, b, epoch, opts),
-		archive: st, template: t, policy: b.Renaming.OnConflict,
+		archive: st, template: t, groups: groups, policy: b.Renaming.OnConflict,
 	}
 	if err := p.desk.seal(ctx, p.plan); err != nil {
 		return fmt.Errorf("plan batch %s: %w", b.ID, err)
@@ -211,6 +215,7 @@ type planner struct {
 	*desk
 	archive  store.Store
 	template *naming.Template
+	groups   *naming.Groups
 	policy   batch.Conflict
 
 	// columns holds what the manifest says of objects, by what they may belong to, like the members of evaluate; nil if no name

@@ -21,8 +21,10 @@ import (
 // drawObjects draws a tree in which names meet often.
 func drawObjects(t *rapid.T) []object {
 	part := rapid.SampledFrom([]string{"", "", "a/", "A/", "01/", "n/", "n/01/", "X.lrdata/"})
-	stem := rapid.SampledFrom([]string{"IMG_1", "img_1", "IMG_O1", "x", "x_2", "x_3", "x_400", "01", "01_2", "02", "n", "ä", "a\u0308", "\xff"})
-	ext := rapid.SampledFrom([]string{".jpg", ".jpg", ".JPG", ".cr2", ".dng", ".xmp", ".jpg.xmp", ".png", ".aae", ""})
+	stem := rapid.SampledFrom([]string{"IMG_1", "img_1", "IMG_O1", "x", "x_2", "x_3", "x_400", "x(1)", "01", "01_2", "02", "n", "ä", "a\u0308", "\xff"})
+	ext := rapid.SampledFrom([]string{
+		".jpg", ".jpg", ".JPG", ".cr2", ".dng", ".xmp", ".jpg.xmp", ".png", ".aae", "", ".mov", ".heic", ".mp4", "M01.XML", ".json", ".jpg.json", ".jpg.supple.json",
+	})
 	seen := map[archive.Key]bool{}
 	var out []object
 	for range rapid.IntRange(0, 40).Draw(t, "objects") {
@@ -263,13 +265,13 @@ func keepsGroups(rows []batch.Row) bool {
 
 // arranged is what each key belongs to, and has beside it, under names.
 func arranged(keys []archive.Key, name func(archive.Key) archive.Key) map[archive.Key]string {
-	near := map[string][]archive.Key{}
+	near, groups := map[string][]archive.Key{}, naming.DefaultGroups()
 	for _, k := range keys {
-		near[naming.GroupKey(k)] = append(near[naming.GroupKey(k)], k)
+		near[groups.Key(k)] = append(near[groups.Key(k)], k)
 	}
 	out := map[archive.Key]string{}
 	for _, members := range near {
-		for _, u := range naming.DefaultGroups().Arrange(members) {
+		for _, u := range groups.Arrange(members) {
 			var sidecars []archive.Key
 			for _, s := range u.Sidecars {
 				sidecars = append(sidecars, name(s))

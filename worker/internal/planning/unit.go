@@ -20,6 +20,9 @@ type unit struct {
 	Captured string `json:"c"`
 	// Natural is the name that the template gives the principal.
 	Natural archive.Key `json:"n"`
+	// Ext is what of Natural is its extension, and Tails say how the companions are named.
+	Ext   string        `json:"e,omitempty"`
+	Tails []naming.Tail `json:"t,omitempty"`
 	// Notes are what is to be said of rows, by their number, whatever becomes of them.
 	Notes map[int]string `json:"w,omitempty"`
 	// Number is the number in the principal's name that was proposed last, 0 for none.
@@ -47,7 +50,7 @@ func (u *unit) rename(principal archive.Key, props store.Properties) {
 		r := &u.Rows[i+1]
 		r.To = r.From
 		if principal != from {
-			r.To = naming.CompanionName(from, principal, r.From)
+			r.To = u.Tails[i].Of(principal, u.Ext)
 		}
 	}
 	for i := range u.Rows {
@@ -149,8 +152,8 @@ func (u *unit) bearsNumber() (int, bool) {
 	if now != u.Rows[0].From {
 		return 0, false
 	}
-	for _, r := range u.Rows[1:] {
-		if naming.CompanionName(u.Rows[0].From, now, r.From) != r.From {
+	for i, r := range u.Rows[1:] {
+		if u.Tails[i].Of(now, u.Ext) != r.From {
 			return 0, false
 		}
 	}
