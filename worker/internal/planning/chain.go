@@ -95,7 +95,7 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 	waiting := 0
 	return r.eachUnit(ctx, units, verdicts, func(number int64, u *unit, against []verdict) error {
 		refused := slices.ContainsFunc(against, func(v verdict) bool { return v.Awaits == "" })
-		if refused || waiting+len(against) > maxWaits && len(against) > 0 {
+		if refused || waiting+len(against) > r.maxWaits && len(against) > 0 {
 			return nil // it does not move
 		}
 		waiting += len(against)

@@ -12,6 +12,9 @@ import (
 	"github.com/reshelf/reshelf/shared/store/memstore"
 )
 
+// bound stands for maxWaits.
+const bound = 1000
+
 type idle struct{}
 
 func (idle) Held() error          { return nil }
@@ -26,7 +29,7 @@ type testRound struct {
 func newRound() *testRound {
 	st := memstore.New(archive.Root{})
 	b := batch.Batch{ID: "01arz3ndektsv4rrffq69g5fav"}
-	r := &resolver{planner: &planner{desk: newDesk(idle{}, ledger.New(st), st, b, 1, Options{Memory: 256 << 20})}}
+	r := &resolver{planner: &planner{desk: newDesk(idle{}, ledger.New(st), st, b, 1, Options{Memory: 256 << 20})}, maxWaits: bound}
 	return &testRound{r, r.sorter("units"), r.sorter("verdicts")}
 }
 
@@ -63,7 +66,7 @@ func (r *testRound) add(t *testing.T, captured string, inode uint64, key archive
 func TestUnitsBeyondTheBoundStay(t *testing.T) {
 	r := newRound()
 	r.add(t, "0", 1, "first", 1, "last")
-	for i := range maxWaits - 1 {
+	for i := range bound - 1 {
 		r.add(t, "1", uint64(10+i), archive.Key(fmt.Sprintf("%07d", i)), 1, "nothing")
 	}
 	r.add(t, "2", 2, "last", 1, "stays") // "stays" is an object that no unit moves
@@ -71,7 +74,7 @@ func TestUnitsBeyondTheBoundStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, last := c.of(0), c.of(maxWaits)
+	first, last := c.of(0), c.of(bound)
 	if last.fate == moves {
 		t.Errorf("the unit that waits for an object that stays is granted")
 	}
@@ -83,8 +86,8 @@ func TestUnitsBeyondTheBoundStay(t *testing.T) {
 // maxWaits bounds conditions, of which a unit has up to one for each of its rows.
 func TestBoundCountsConditions(t *testing.T) {
 	r := newRound()
-	const rows = 1000
-	units := maxWaits/rows + 200
+	const rows = 10
+	units := bound/rows + 20
 	awaits := make([]archive.Key, rows)
 	for u := range units {
 		for i := range awaits {
@@ -103,7 +106,32 @@ func TestBoundCountsConditions(t *testing.T) {
 		}
 		n++
 	}
-	if n > maxWaits {
-		t.Errorf("%d conditions of %d units are held in memory, want at most %d", n, units, maxWaits)
+	if n > bound {
+		t.Errorf("%d conditions of %d units are held in memory, want at most %d", n, units, bound)
+	}
+}
+
+// The bytes that a chain takes when it is stored are bounded as its rows are.
+func TestChainsAreBounded(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rows, bytes int32
+		want        fate
+	}{
+		"short":          {1, 1, moves},
+		"many rows":      {maxChain, 1, chainTooLong},
+		"many bytes":     {1, maxChainBytes, chainTooLong},
+		"as many as fit": {maxChain - 1, maxChainBytes - 1, moves},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &graph{}
+			g.wait(end{unit: 1, inode: 1, rows: tt.rows, bytes: tt.bytes}, end{unit: 2, inode: 2, rows: 1, bytes: 1})
+			c := g.solve()
+			if got := c.of(1).fate; got != tt.want {
+				t.Errorf("the one that waits: got fate %d, want %d", got, tt.want)
+			}
+			if got := c.of(2).fate; got != moves && got != notInChain {
+				t.Errorf("the one that it waits for: got fate %d, want that it may move", got)
+			}
+		})
 	}
 }

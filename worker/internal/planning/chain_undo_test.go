@@ -248,27 +248,6 @@ func TestUndoOfEditedInChain(t *testing.T) {
 	}
 }
 
-// A chain is one segment of the plan, which is one object of the ledger, which is read whole: its size is bounded too.
-func TestLongestChainCanBeRead(t *testing.T) {
-	folder := strings.Repeat(strings.Repeat("&", 250)+"/", 3) // six bytes each in JSON; "\xff" has three, and rows of groups two keys more
-	w := newWorld()
-	var objects []object
-	for i := range 20_000 {
-		objects = append(objects, object{key: archive.Key(fmt.Sprintf("%s%06d.jpg", folder, i)), day: 1})
-	}
-	w.put(t, objects)
-	b := renameBatch(idA, "{dir}/{seq:6}{ext}", batch.ConflictSkip)
-	w.inspect(t, b, nil, nil)
-	check(t, planning.Plan(t.Context(), claim{}, w.led, w.archive, b, 7, planning.Options{}))
-	p, _, err := w.led.Plan(t.Context(), b.ID)
-	check(t, err)
-	for n, s := range p.Segments {
-		if _, err := w.led.PlanRows(t.Context(), p, n); err != nil {
-			t.Errorf("segment %d of %d rows: %v", n, s.Rows, err)
-		}
-	}
-}
-
 // Of two links of one file neither gets the name of the other, and the plan does not say that the other one does not move away.
 func TestHardLinksInChain(t *testing.T) {
 	dir := t.TempDir()

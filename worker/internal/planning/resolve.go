@@ -21,6 +21,7 @@ type resolver struct {
 	// family. taken is made when it is first needed.
 	taken, losers *extsort.Sorter
 	lost          int64
+	maxWaits      int // see the constant
 }
 
 func (p *planner) resolve(ctx context.Context) error {
@@ -28,7 +29,7 @@ func (p *planner) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers")}
+	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers"), maxWaits: maxWaits}
 	if err := r.round(ctx, p.units, p.wishes, p.chains()); err != nil {
 		return err
 	}
