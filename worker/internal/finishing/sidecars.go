@@ -15,7 +15,7 @@ import (
 // lists nothing.
 func (f *finish) sortSidecars(ctx context.Context) (*extsort.Sorter, error) {
 	sidecars := extsort.New(f.led.Store(), f.scratch("sidecars"), f.sort)
-	if f.batch.Kind == batch.Undo {
+	if f.batch.Kind.Derived() {
 		return sidecars, nil
 	}
 	var n uint64
