@@ -56,7 +56,7 @@ func applicable(ctx context.Context, d *desk, b batch.Batch, plan string) error 
 	case s.State != batch.AwaitingApproval:
 		return stop(ExitNotRun, "batch %s awaits no approval: it is %s", b.ID, s)
 	case len(flow.Blocked(b, p)) > 0:
-		return stop(ExitSomeFailed, "batch %s: the plan has conflicts and cannot be carried out: %v; make another with --on-conflict number or skip",
+		return stop(ExitSomeFailed, "batch %s: the plan has conflicts and cannot be carried out: %v; make another with --on-conflict number or skip, or edit it",
 			b.ID, flow.Blocked(b, p))
 	}
 	return nil

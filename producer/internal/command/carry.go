@@ -21,6 +21,8 @@ import (
 type carrying struct {
 	// yes approves the plan without a question.
 	yes bool
+	// only plans: the plan is shown and left to be approved by another command.
+	only bool
 	// json prints one result instead of text.
 	json bool
 	// sums prints a checksum list of this format instead of text, if set.
@@ -101,6 +103,9 @@ func (a *app) approve(ctx context.Context, d *desk, p planScreen, o carrying) er
 	if b.Renaming != nil && b.Renaming.Approved {
 		return nil // the flow approves it
 	}
+	if o.only {
+		return a.awaiting(ctx, d, b, o)
+	}
 	if !o.yes {
 		yes, err := a.ask(ctx, fmt.Sprintf("%s %s?", p.verb(), plural(p.plan.Summary.Moves, "object")))
 		if err != nil {
@@ -119,9 +124,18 @@ func (a *app) awaiting(ctx context.Context, d *desk, b batch.Batch, o carrying) 
 	if err := a.resultJSON(ctx, d, b, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed. To carry out this plan:  %s\nTo drop it:  %s",
-		a.commandLine("apply", string(b.ID)), a.commandLine("cancel", string(b.ID)))
+	a.tell("Nothing was renamed. To carry out this plan:  %s\n%sTo drop it:  %s",
+		a.commandLine("apply", string(b.ID)), a.howToEdit(b), a.commandLine("cancel", string(b.ID)))
 	return exitError{code: ExitAwaiting}
+}
+
+// howToEdit is a line that says how to give other names, where a plan can be edited.
+func (a *app) howToEdit(b batch.Batch) string {
+	if b.Kind == batch.Undo {
+		return ""
+	}
+	return fmt.Sprintf("To edit it:  %s > plan.csv, then  %s\n",
+		a.commandLine("plan", string(b.ID), "--csv"), a.commandLine("plan", string(b.ID), "--edited plan.csv"))
 }
 
 // blocked ends the command with a plan that its policy refuses.
@@ -129,12 +143,20 @@ func (a *app) blocked(ctx context.Context, d *desk, p planScreen, o carrying) er
 	if err := a.resultJSON(ctx, d, p.batch, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is stop. What helps:\n"+
-		"  --on-conflict number   gives objects that want one name _2, _3 … in order of capture time\n"+
-		"  --on-conflict skip     renames the others\n"+
-		"  a template that tells more, such as {date:%%Y%%m%%d-%%H%%M%%S%%f} or {sha256:8}\n"+
-		"To drop this plan:  %s", a.commandLine("cancel", string(p.batch.ID)))
+	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is stop. What helps:\n%s"+
+		"  other names for some of the rows\n%sTo drop this plan:  %s",
+		templateRemedies(p.batch.Kind), a.howToEdit(p.batch), a.commandLine("cancel", string(p.batch.ID)))
 	return exitError{code: ExitSomeFailed}
+}
+
+// templateRemedies are what helps a plan with conflicts, where a template makes the names.
+func templateRemedies(k batch.Kind) string {
+	if k != batch.Rename {
+		return ""
+	}
+	return "  --on-conflict number   gives objects that want one name _2, _3 … in order of capture time\n" +
+		"  --on-conflict skip     renames the others\n" +
+		"  a template that tells more, such as {date:%Y%m%d-%H%M%S%f} or {sha256:8}\n"
 }
 
 // ask asks on the terminal; without one the answer is no.

@@ -70,7 +70,9 @@ func (p planScreen) head(b *strings.Builder) {
 	if p.batch.Kind == batch.Undo && p.batch.Chooses() {
 		b.WriteString("of chosen objects only; the rest of the batch can be undone later\n")
 	}
-	if p.batch.Renaming != nil {
+	if p.batch.Edits != nil {
+		fmt.Fprintf(b, "edited from the plan of batch %s, on conflict %s\n", p.batch.Edits.Batch, p.batch.Renaming.OnConflict)
+	} else if p.batch.Renaming != nil {
 		fmt.Fprintf(b, "template %s, on conflict %s\n", archive.EscapeText(p.batch.Renaming.Template), p.batch.Renaming.OnConflict)
 	}
 }
