@@ -200,11 +200,27 @@ type PlanRef struct {
 	Batch ID `json:"batch"`
 	// Digest of the plan, SHA-256 in hex.
 	Digest string `json:"digest"`
+	// Part is set where the rows were not edited: the batch takes a part of them.
+	Part Part `json:"part,omitempty"`
 }
+
+// Part is some of the rows of a plan.
+type Part string
+
+// Parts that a plan is divided into.
+const (
+	// Sample is rows that were drawn to be carried out first. Its plan has no other rows.
+	Sample Part = "sample"
+	// Rest is all rows but those of a sample, which are in its plan as left out.
+	Rest Part = "rest"
+)
 
 func (r PlanRef) validate() error {
 	if _, err := ParseID(string(r.Batch)); err != nil {
 		return err
+	}
+	if r.Part != "" && r.Part != Sample && r.Part != Rest {
+		return fmt.Errorf("%w: unknown part %q of a plan", ErrInvalid, archive.EscapeText(string(r.Part)))
 	}
 	if len(r.Digest) != 64 || strings.Trim(r.Digest, "0123456789abcdef") != "" {
 		return fmt.Errorf("%w: %q is no digest of a plan", ErrInvalid, archive.EscapeText(r.Digest))

@@ -185,6 +185,7 @@ func TestValidateEdit(t *testing.T) {
 		"no options":  func(b *batch.Batch) { b.Renaming = nil },
 		"batch":       func(b *batch.Batch) { b.Edits.Batch = "../x" },
 		"digest":      func(b *batch.Batch) { b.Edits.Digest = strings.Repeat("0A", 32) },
+		"part":        func(b *batch.Batch) { b.Edits.Part = "half" },
 		"no digest":   func(b *batch.Batch) { b.Edits.Digest = "" },
 		"other names": func(b *batch.Batch) { b.Renaming.OnConflict = batch.ConflictNumber },
 		"unseen":      func(b *batch.Batch) { b.Renaming.Approved = true },

@@ -135,6 +135,7 @@ type edited struct {
 	// said: the manifest has the row. New is the name there, "" if it is empty.
 	said bool
 	new  archive.Key
+	part batch.Part
 }
 
 // evaluate turns the rows into those that are settled and units that want to move.
@@ -147,13 +148,13 @@ func (e *editor) evaluate(ctx context.Context, base batch.Plan, names *extsort.S
 			err = e.tick(ctx)
 		}
 		if err == nil && len(group) > 0 && (r.Group == "" || r.Group != group[0].Group) {
-			err = e.sortOut(ctx, e.unit(group))
+			err = e.settle(ctx, group)
 			group = group[:0]
 		}
 		if err != nil {
 			return err
 		}
-		row := edited{Row: r}
+		row := edited{Row: r, part: e.batch.Edits.Part}
 		if err := row.take(said); err != nil {
 			return err
 		}
@@ -162,7 +163,13 @@ func (e *editor) evaluate(ctx context.Context, base batch.Plan, names *extsort.S
 	if said.ok {
 		return fmt.Errorf("the plan has fewer rows than its manifest names: %w", ledger.ErrCorrupt)
 	}
-	if len(group) == 0 {
+	return e.settle(ctx, group)
+}
+
+// settle makes the unit of rows that belong together. One of which nothing is in a sample is not in its plan.
+func (e *editor) settle(ctx context.Context, group []edited) error {
+	said := func(r edited) bool { return r.said }
+	if len(group) == 0 || e.batch.Edits.Part == batch.Sample && !slices.ContainsFunc(group, said) {
 		return nil
 	}
 	return e.sortOut(ctx, e.unit(group))
@@ -182,11 +189,11 @@ func (r *edited) take(names *cursor) (err error) {
 	return names.err
 }
 
-// fixed reports whether no name can move the object of a row.
+// fixed reports whether no name can move the object of a row. A part of a plan moves nothing that the plan does not move.
 func (r edited) fixed() bool {
 	_, managed := listing.ManagedLibrary(r.From)
 	_, err := archive.ParseKey(string(r.From))
-	return managed || err != nil || !r.Moves() && (r.Reason == batch.ReasonNotDone || r.Reason == batch.ReasonGroup && r.Group == "")
+	return managed || err != nil || !r.Moves() && (r.part != "" || r.Reason == batch.ReasonNotDone || r.Reason == batch.ReasonGroup && r.Group == "")
 }
 
 // untouched reports whether the row says what it said in the plan that is edited.
@@ -202,7 +209,11 @@ func (r edited) idle() bool {
 
 func (r edited) leaveOut() batch.Row {
 	row := batch.Row{From: r.From, Want: r.Want}
-	settle(&row, batch.Skipped, batch.ReasonLeftOut, "it was left out when the plan was edited")
+	message := "it was left out when the plan was edited"
+	if r.part == batch.Rest {
+		message = "it is in the sample that was taken of the plan"
+	}
+	settle(&row, batch.Skipped, batch.ReasonLeftOut, message)
 	return row
 }
 

@@ -278,6 +278,73 @@ func TestEditProperties(t *testing.T) {
 	})
 }
 
+// TestPartsProperties: a sample and the rest amount to the plan; together they move what it moves, to where it moves it.
+func TestPartsProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		objects := drawObjects(t)
+		problems, excluded := map[archive.Key]batch.Reason{}, map[archive.Key]bool{}
+		w := newWorld()
+		w.put(t, objects)
+		for _, o := range objects {
+			problems[o.key], excluded[o.key] = o.problem, o.excluded
+		}
+		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 1000}).Draw(t, "rows")}
+		b := renameBatch(idA, rapid.SampledFrom(templates).Draw(t, "template"), rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"))
+		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
+		_, rows := w.plan(t, b, opts)
+		w.withdraw(t, idA)
+		sample, rest := names{}, names{}
+		want, drawn := outcomes(rows), map[archive.Key]bool{}
+		for _, r := range rows {
+			leader := r.From
+			if r.Group != "" {
+				leader = r.Group
+			}
+			if _, ok := drawn[leader]; !ok {
+				drawn[leader] = rapid.Bool().Draw(t, "drawn")
+			}
+			if !r.Moves() {
+				continue
+			}
+			if rest[r.From] = r.To; drawn[leader] {
+				sample[r.From] = r.To
+				delete(rest, r.From)
+			}
+		}
+		left := w.part(t, idB, batch.Rest, rest, opts)
+		for from, to := range want {
+			if sample[from] != "" {
+				to = "skipped: left-out"
+			}
+			if left[from] != to {
+				t.Errorf("rest: %s: %s, want %s", from, left[from], to)
+			}
+		}
+		for from, to := range w.part(t, idC, batch.Sample, sample, opts) {
+			if to != want[from] {
+				t.Errorf("sample: %s: %s, want %s", from, to, want[from])
+			}
+			delete(sample, from)
+		}
+		if len(sample) > 0 {
+			t.Errorf("not in the sample's plan: %v", sample)
+		}
+	})
+}
+
+// part plans a part of the plan of batch A.
+func (w *world) part(t tester, id batch.ID, part batch.Part, rows names, opts planning.Options) map[archive.Key]string {
+	t.Helper()
+	b := w.editBatch(t, id, idA, rows)
+	if b.Edits.Part = part; b.Renaming.OnConflict == batch.ConflictNumber {
+		b.Renaming.OnConflict = batch.ConflictSkip
+	}
+	check(t, planning.Edit(context.Background(), claim{}, w.led, w.archive, b, 9, opts))
+	p, got := w.sealed(t, id)
+	checkSummary(t, p, got)
+	return outcomes(got)
+}
+
 // checkWritten: the rows keep the identities of the first plan, and move only to names that were written.
 func checkWritten(t tester, first, rows []batch.Row, said names) {
 	t.Helper()
