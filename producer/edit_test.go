@@ -66,7 +66,7 @@ func TestEditedPlan(t *testing.T) {
 	b.want(4, []string{"the plan is not"}, "apply", id, "--plan", old[:8])
 	b.want(2, nil, "apply", id, "--plan", b.digest(id)[:7])
 	b.holds("d/1.txt", "d/2.txt", "d/3.txt", "d/4.cr2", "d/4.jpg", "d/5.txt")
-	b.want(0, []string{"edits", base, "those of the edited plan"}, "show", id)
+	b.want(0, []string{"edited from the plan of batch " + base, "rows of that plan"}, "show", id)
 	b.want(0, []string{"its plan was edited: batch " + id}, "show", base)
 
 	b.want(0, []string{"4 objects renamed", "2 left-out"}, "apply", id, "--plan", b.digest(id)[:8])

@@ -23,6 +23,8 @@ type carrying struct {
 	yes bool
 	// only plans: the plan is shown and left to be approved by another command.
 	only bool
+	// sample is about how many rows are carried out, while the rest waits for approval; 0: all.
+	sample int64
 	// json prints one result instead of text.
 	json bool
 	// sums prints a checksum list of this format instead of text, if set.
@@ -33,6 +35,9 @@ type carrying struct {
 // do for this command, always with an error unless everything went well: see the exit codes.
 func (a *app) carry(ctx context.Context, d *desk, b batch.Batch, o carrying) error {
 	err := a.carryOn(ctx, d, b, o)
+	if exit, ok := errors.AsType[exitError](err); ok && exit.code == ExitInterrupted {
+		return err // of the batch that this one has led to
+	}
 	if ctx.Err() != nil {
 		return a.interrupted(d, b)
 	}
@@ -107,7 +112,7 @@ func (a *app) approve(ctx context.Context, d *desk, p planScreen, o carrying) er
 		return a.awaiting(ctx, d, b, o)
 	}
 	if !o.yes {
-		yes, err := a.ask(ctx, fmt.Sprintf("%s %s?", p.verb(), plural(p.plan.Summary.Moves, "object")))
+		yes, err := a.ask(ctx, fmt.Sprintf("%s %s?", p.verb(), plural(o.atFirst(p.plan.Summary.Moves), "object")))
 		if err != nil {
 			return err
 		}
@@ -115,8 +120,19 @@ func (a *app) approve(ctx context.Context, d *desk, p planScreen, o carrying) er
 			return a.awaiting(ctx, d, b, o)
 		}
 	}
+	if o.sample > 0 && o.sample < p.plan.Summary.Moves {
+		return a.carrySample(ctx, d, p, o)
+	}
 	_, err := d.flow.Decide(ctx, b.ID, batch.Event{Kind: batch.EventApprove, Plan: p.digest, By: by()})
 	return err
+}
+
+// atFirst is how many of n rows are carried out.
+func (o carrying) atFirst(n int64) int64 {
+	if o.sample > 0 {
+		return min(o.sample, n)
+	}
+	return n
 }
 
 // awaiting ends the command with a plan that nobody approved.

@@ -47,8 +47,8 @@ func (a *app) editPlan(cmd *cobra.Command, text string, o planFlags) (err error)
 	if err != nil {
 		return a.notSubmitted(ctx, d, b, errors.Join(err, remove(context.WithoutCancel(ctx), d.ledger, b.ID)))
 	}
-	if err := d.flow.Submit(ctx, b); err != nil {
-		return a.notSubmitted(ctx, d, b, err)
+	if err := d.flow.Submit(context.WithoutCancel(ctx), b); err != nil { // the other plan is withdrawn by now
+		return err
 	}
 	a.tell("batch %s plans %s anew: %s renamed otherwise, %s left out", b.ID, base.ID, plural(counts.Renamed, "row"), plural(counts.LeftOut, "row"))
 	if err := a.endWithdrawn(ctx, d, base); err != nil {

@@ -92,7 +92,7 @@ func (s shownBatch) describe(w io.Writer) {
 	line("archive", shownRoot(b.Archive))
 	line("undoes", string(b.Undoes))
 	if b.Edits != nil {
-		line("edits", "the plan of batch "+string(b.Edits.Batch)+", "+b.Edits.Digest)
+		line("plan is", partText(b.Edits.Part)+" the plan of batch "+string(b.Edits.Batch)+", "+b.Edits.Digest)
 	}
 	if b.Renaming != nil {
 		line("template", archive.EscapeText(b.Renaming.Template))
@@ -125,7 +125,7 @@ func (s shownBatch) describe(w io.Writer) {
 // manifestText is what the manifest of a batch is for.
 func manifestText(k batch.Kind) string {
 	if k == batch.Edit {
-		return "those of the edited plan"
+		return "rows of that plan"
 	}
 	return "those that a manifest names"
 }

@@ -42,9 +42,9 @@ func seal(t interface{ Fatal(...any) }, led *ledger.Ledger, rows []batch.Row) ba
 }
 
 // stored are the rows of an edited plan as the ledger has them.
-func stored(t interface{ Fatal(...any) }, led *ledger.Ledger) map[archive.Key]archive.Key {
+func stored(t interface{ Fatal(...any) }, led *ledger.Ledger, id batch.ID) map[archive.Key]archive.Key {
 	out := map[archive.Key]archive.Key{}
-	for n, err := range listing.Spooled(context.Background(), led, edited) {
+	for n, err := range listing.Spooled(context.Background(), led, id) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestStoreKeepsWhatWasWritten(t *testing.T) {
 		if err != nil || got != counts {
 			t.Fatalf("%+v, %v; want %+v", got, err, counts)
 		}
-		if diff := cmp.Diff(want, stored(t, led)); diff != "" {
+		if diff := cmp.Diff(want, stored(t, led, edited)); diff != "" {
 			t.Errorf("stored (-want +got):\n%s", diff)
 		}
 	})
@@ -175,12 +175,114 @@ func TestStoreStreams(t *testing.T) {
 	if want := (editing.Counts{Rows: n, Renamed: n / 3 * 2, LeftOut: n / 3}); err != nil || got != want {
 		t.Fatalf("%+v, %v; want %+v", got, err, want)
 	}
-	if there := stored(t, led); len(there) != n/3*2 || there["in/0000001.jpg"] != "m/1.jpg" {
+	if there := stored(t, led, edited); len(there) != n/3*2 || there["in/0000001.jpg"] != "m/1.jpg" {
 		t.Errorf("%d rows are stored", len(there))
 	}
 	for e, err := range led.Store().List(t.Context(), store.ListOptions{Prefix: string(ledger.Key(edited, ""))}) {
 		if err != nil || !strings.Contains(string(e.Key), "/manifest/") || strings.Contains(string(e.Key), "/sort/") {
 			t.Errorf("%s was left behind (%v)", e.Key, err)
+		}
+	}
+}
+
+// TestDivide: each row that moves is on one side, what belongs together on the same one; the sample is as large as it should be,
+// and the same for the same plan.
+func TestDivide(t *testing.T) {
+	const rest = batch.ID("01arz3ndektsv4rrffq69g5fax")
+	rapid.Check(t, func(t *rapid.T) {
+		var rows []batch.Row
+		moving := int64(0)
+		groups, tied := map[archive.Key]archive.Key{}, map[archive.Key]bool{}
+		for i := range rapid.IntRange(0, 30).Draw(t, "units") {
+			group := archive.Key(fmt.Sprintf("k%03d", i))
+			size := rapid.IntRange(1, 4).Draw(t, "size")
+			moves := rapid.IntRange(0, 3).Draw(t, "moves") > 0
+			chained := i > 0 && rapid.IntRange(0, 5).Draw(t, "chained") == 0
+			for j := range size {
+				r := batch.Row{N: int64(len(rows)), From: archive.Key(fmt.Sprintf("%s.%d\xff", group, j)), To: archive.Key(fmt.Sprintf("n/%s.%d=\xff", group, j))}
+				if size > 1 {
+					r.Group = group + ".0\xff"
+				}
+				if chained && moves && j == 0 && rows[len(rows)-1].Moves() { // it goes to the name that the one before leaves
+					r.To = archive.Key(strings.Replace(string(rows[len(rows)-1].From), "k", "K", 1))
+					tied[group], tied[groups[rows[len(rows)-1].From]] = true, true
+				}
+				if r.Outcome = batch.Skipped; moves {
+					r.Outcome = ""
+					moving++
+				}
+				groups[r.From] = group
+				rows = append(rows, r)
+			}
+		}
+		free := int64(0)
+		for _, r := range rows {
+			if r.Moves() && !tied[groups[r.From]] {
+				free++
+			}
+		}
+		n := int64(rapid.IntRange(1, 40).Draw(t, "n"))
+		divide := func(digest string) (sample, others map[archive.Key]archive.Key) {
+			led := ledger.New(memstore.New(archive.Root{}))
+			drawn, left, err := editing.Divide(context.Background(), led, edited, rest, seal(t, led, rows), digest, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sample, others = stored(t, led, edited), stored(t, led, rest)
+			if drawn != int64(len(sample)) || left != int64(len(others)) || drawn+left != moving {
+				t.Fatalf("%d and %d of %d, stored %d and %d", drawn, left, moving, len(sample), len(others))
+			}
+			if drawn < min(n, free) || drawn > free || drawn > n+3 {
+				t.Errorf("a sample of %d has %d rows", n, drawn)
+			}
+			return sample, others
+		}
+		sample, others := divide("00")
+		in := map[archive.Key]bool{}
+		for from := range sample {
+			if in[groups[from]] = true; tied[groups[from]] {
+				t.Errorf("%s is in the sample, and is tied to others", from)
+			}
+		}
+		for from := range others {
+			if in[groups[from]] {
+				t.Errorf("%s is not in the sample, and something that belongs to it is", from)
+			}
+		}
+		for _, r := range rows {
+			to, ok := sample[r.From]
+			if !ok {
+				to, ok = others[r.From]
+			}
+			if ok != r.Moves() || ok && to != r.To {
+				t.Errorf("%s goes to %q, %v; want %q, %v", r.From, to, ok, r.To, r.Moves())
+			}
+		}
+		if again, _ := divide("00"); !cmp.Equal(sample, again) {
+			t.Errorf("the same plan gives another sample")
+		}
+	})
+}
+
+// TestSamplesAreRandom: another plan gives another sample, and every place of a plan comes up.
+func TestSamplesAreRandom(t *testing.T) {
+	var rows []batch.Row
+	for i := range 40 {
+		rows = append(rows, batch.Row{N: int64(i), From: archive.Key(fmt.Sprintf("%02d", i)), To: archive.Key(fmt.Sprintf("n/%02d", i))})
+	}
+	seen := map[archive.Key]int{}
+	for plan := range 100 {
+		led := ledger.New(memstore.New(archive.Root{}))
+		if _, _, err := editing.Divide(t.Context(), led, edited, "01arz3ndektsv4rrffq69g5fax", seal(t, led, rows), fmt.Sprint(plan), 10); err != nil {
+			t.Fatal(err)
+		}
+		for from := range stored(t, led, edited) {
+			seen[from]++
+		}
+	}
+	for _, r := range rows { // 25 are expected; one in 10^7 samples has less than 5 or more than 50
+		if seen[r.From] < 5 || seen[r.From] > 50 {
+			t.Errorf("%s is in %d of 100 samples of 10 of 40 rows", r.From, seen[r.From])
 		}
 	}
 }
