@@ -40,6 +40,7 @@ const (
 	Inspect Kind = "inspect" // list, inspect, finish; never changes the archive
 	Rename  Kind = "rename"  // list, inspect, plan, rename, finish
 	Undo    Kind = "undo"    // plan (another batch reversed), rename, finish
+	Edit    Kind = "edit"    // plan (that of another batch with names that a person gave), rename, finish
 )
 
 // Step is one stage of a batch.
@@ -61,11 +62,14 @@ func (k Kind) Steps() []Step {
 		return []Step{StepList, StepInspect, StepFinish}
 	case Rename:
 		return []Step{StepList, StepInspect, StepPlan, StepRename, StepFinish}
-	case Undo:
+	case Undo, Edit:
 		return []Step{StepPlan, StepRename, StepFinish}
 	}
 	return nil
 }
+
+// Derived reports whether batches of kind k plan for the rows of another batch's plan, and inspect nothing themselves.
+func (k Kind) Derived() bool { return k.Has(StepPlan) && !k.Has(StepInspect) }
 
 // Has reports whether batches of kind k take step s.
 func (k Kind) Has(s Step) bool { return slices.Contains(k.Steps(), s) }
@@ -170,7 +174,8 @@ type Batch struct {
 	// Archive is the root that all keys are below.
 	Archive archive.Root `json:"archive"`
 	// Manifest: the objects come from a spooled manifest in the ledger, not from a listing. Of an undo, it and Filter choose
-	// among the keys that the undone batch gave; without them all are taken back.
+	// among the keys that the undone batch gave; without them all are taken back. Of an edit, it has the edited rows: those that
+	// it names have the new name in the column ColumnTo, and what it does not name is left out.
 	Manifest bool   `json:"manifest,omitempty"`
 	Filter   Filter `json:"filter,omitzero"`
 	// Digests to compute and Level of metadata to read while inspecting.
@@ -179,8 +184,11 @@ type Batch struct {
 	// TrustStoreChecksums: digests that the store keeps are taken from it, where that saves reading the object, and compared
 	// where the object is read.
 	TrustStoreChecksums bool `json:"trustStoreChecksums,omitempty"`
-	// Renaming is set for kind rename.
+	// Renaming is set for kind rename, and for kind edit: then it is that of the batch whose plan is edited, whose template is not
+	// used again.
 	Renaming *RenameOptions `json:"renaming,omitempty"`
+	// Edits is the plan that a batch of kind edit starts from.
+	Edits *PlanRef `json:"edits,omitempty"`
 	// Undoes is the batch that a batch of kind undo reverses.
 	Undoes ID `json:"undoes,omitempty"`
 	// RemoveEmptyFolders: folders that objects were moved out of, and those above them, are removed where nothing is left in them.
@@ -198,6 +206,43 @@ type Batch struct {
 	// Traceparent is the span of the command that submitted, in the form of W3C trace context, if that was traced: spans of
 	// the batch's tasks link to it, whoever enqueues them.
 	Traceparent string `json:"traceparent,omitempty"`
+}
+
+// ColumnTo is the column of an edit's manifest that holds the new name, in the form of archive.Key.Text; absent where the row is
+// left out.
+const ColumnTo = "to"
+
+// PlanRef is the sealed plan of a batch.
+type PlanRef struct {
+	Batch ID `json:"batch"`
+	// Digest of the plan, SHA-256 in hex.
+	Digest string `json:"digest"`
+	// Part is set where the rows were not edited: the batch takes a part of them.
+	Part Part `json:"part,omitempty"`
+}
+
+// Part is some of the rows of a plan.
+type Part string
+
+// Parts that a plan is divided into.
+const (
+	// Sample is rows that were drawn to be carried out first. Its plan has no other rows.
+	Sample Part = "sample"
+	// Rest is all rows but those of a sample, which are in its plan as left out.
+	Rest Part = "rest"
+)
+
+func (r PlanRef) validate() error {
+	if _, err := ParseID(string(r.Batch)); err != nil {
+		return err
+	}
+	if r.Part != "" && r.Part != Sample && r.Part != Rest {
+		return fmt.Errorf("%w: unknown part %q of a plan", ErrInvalid, archive.EscapeText(string(r.Part)))
+	}
+	if len(r.Digest) != 64 || strings.Trim(r.Digest, "0123456789abcdef") != "" {
+		return fmt.Errorf("%w: %q is no digest of a plan", ErrInvalid, archive.EscapeText(r.Digest))
+	}
+	return nil
 }
 
 // Validate checks everything that can be checked without looking at the archive.
@@ -223,7 +268,13 @@ func (b Batch) Validate() error {
 		return bad("an undo batch names no batch to undo")
 	case b.Kind == Undo && b.Chooses() && !b.Filter.All:
 		return bad("an undo whose filter leaves out hidden objects by default")
-	case b.Kind != Undo && !slices.Contains(Levels(), b.Level):
+	case b.Kind == Edit && (b.Edits == nil || b.Renaming == nil || !b.Manifest):
+		return bad("an edit without the plan that it starts from, its options, or its rows")
+	case b.Kind == Edit && (b.Renaming.OnConflict == ConflictNumber || b.Renaming.OnConflict == ConflictSameContent || b.Renaming.Approved):
+		return bad("an edit that gives other names than those that were asked for, or that nobody approves")
+	case b.Kind != Edit && b.Edits != nil:
+		return bad("a batch of kind %q edits no plan", b.Kind)
+	case !b.Kind.Derived() && !slices.Contains(Levels(), b.Level):
 		return bad("unknown metadata level %q; want one of %v", b.Level, Levels())
 	case b.Kind == Rename && b.Renaming == nil:
 		return bad("a rename batch has no template")
@@ -231,6 +282,11 @@ func (b Batch) Validate() error {
 		return bad("unknown conflict policy %q; want one of %v", b.Renaming.OnConflict, Conflicts())
 	case b.Renaming != nil && b.Renaming.OnConflict == ConflictSameContent && !b.provesContents():
 		return bad("conflict policy %s needs a cryptographic digest, such as %v", ConflictSameContent, digest.SHA256)
+	}
+	if b.Edits != nil {
+		if err := b.Edits.validate(); err != nil {
+			return err
+		}
 	}
 	if b.Renaming != nil {
 		if err := b.Renaming.Validate(); err != nil {

@@ -66,6 +66,7 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 	object := archive.Object{Key: "2024/a\xff.jpg", Identity: archive.Identity{Size: 9, MTime: 1700000000123456789, Inode: 7}}
 	forms := map[string]any{
 		"batch":  sample(t),
+		"edit":   edit(t),
 		"task":   batch.Task{V: batch.Version, Batch: id, Step: batch.StepInspect, Generation: 1, Segment: 42, Attempt: 3},
 		"event":  batch.Event{V: batch.Version, N: 4, Kind: batch.EventApprove, Plan: "ab12", By: "ada", At: when()},
 		"listed": batch.Listed{Object: object, Outcome: batch.Skipped, Problem: batch.ReasonSymlink, Detail: "not followed"},
@@ -157,6 +158,7 @@ func TestValidate(t *testing.T) {
 		"groups":   func(b *batch.Batch) { b.Renaming.Groups.Companions[0].Name = "{name}/../../x.xmp" },
 		"policy":   func(b *batch.Batch) { b.Renaming.OnConflict = "overwrite" },
 		"undo":     func(b *batch.Batch) { b.Kind, b.Renaming = batch.Undo, nil },
+		"edits":    func(b *batch.Batch) { b.Edits = edit(t).Edits },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -188,6 +190,44 @@ func TestParseGroups(t *testing.T) {
 	}
 	if _, err := (&batch.RenameOptions{Groups: &naming.Rules{}}).ParseGroups(); !errors.Is(err, naming.ErrRules) {
 		t.Errorf("empty rules: %v", err)
+	}
+}
+
+// edit is a batch that edits a plan.
+func edit(t testing.TB) batch.Batch {
+	t.Helper()
+	b := sample(t)
+	b.Kind, b.Manifest, b.Filter, b.Level, b.Digests = batch.Edit, true, batch.Filter{}, "", 0
+	b.Edits = &batch.PlanRef{Batch: "01jd0000000000000000000001", Digest: strings.Repeat("0a", 32)}
+	return b
+}
+
+func TestValidateEdit(t *testing.T) {
+	if err := edit(t).Validate(); err != nil {
+		t.Fatalf("edit: %v", err)
+	}
+	if s := edit(t).Initial(); s.State != batch.Planning {
+		t.Errorf("an edit begins with %s", s)
+	}
+	tests := map[string]func(*batch.Batch){
+		"no plan":     func(b *batch.Batch) { b.Edits = nil },
+		"no rows":     func(b *batch.Batch) { b.Manifest = false },
+		"no options":  func(b *batch.Batch) { b.Renaming = nil },
+		"batch":       func(b *batch.Batch) { b.Edits.Batch = "../x" },
+		"digest":      func(b *batch.Batch) { b.Edits.Digest = strings.Repeat("0A", 32) },
+		"part":        func(b *batch.Batch) { b.Edits.Part = "half" },
+		"no digest":   func(b *batch.Batch) { b.Edits.Digest = "" },
+		"other names": func(b *batch.Batch) { b.Renaming.OnConflict = batch.ConflictNumber },
+		"unseen":      func(b *batch.Batch) { b.Renaming.Approved = true },
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := edit(t)
+			spoil(&b)
+			if err := b.Validate(); !errors.Is(err, batch.ErrInvalid) {
+				t.Errorf("Validate = %v, want ErrInvalid", err)
+			}
+		})
 	}
 }
 
@@ -255,7 +295,7 @@ func TestStatusFollowsOnlyWhatMayFollow(t *testing.T) {
 }
 
 func TestEveryStateEndsAndEveryStepHasItsState(t *testing.T) {
-	for _, k := range []batch.Kind{batch.Inspect, batch.Rename, batch.Undo} {
+	for _, k := range []batch.Kind{batch.Inspect, batch.Rename, batch.Undo, batch.Edit} {
 		b := sample(t)
 		b.Kind = k
 		seen := map[batch.State]bool{}

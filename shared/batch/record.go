@@ -59,6 +59,8 @@ const (
 	ReasonIO          Reason = "io"
 	// undoing
 	ReasonNotInBatch Reason = "not-in-batch" // the undone batch was to give no object the key that was chosen
+	// editing
+	ReasonLeftOut Reason = "left-out" // whoever edited the plan left the row out
 )
 
 // Record is what became of one object in one step. A finished batch has exactly one final record for each listed object:

@@ -103,7 +103,7 @@ type Status struct {
 // Initial is the status of a batch before its first event.
 func (b Batch) Initial() Status {
 	s := Status{State: Inspecting, Priority: b.Priority, Changed: b.Submitted}
-	if b.Kind == Undo {
+	if b.Kind.Derived() {
 		s.State = Planning
 	}
 	return s
@@ -165,6 +165,12 @@ func (s Status) decide(e Event) (Status, error) {
 		return no("unknown event")
 	}
 	return s, nil
+}
+
+// Withdrawn reports whether the batch renamed nothing and never will, though it may have a plan: it ended, or was cancelled,
+// before anybody approved one.
+func (s Status) Withdrawn() bool {
+	return s.Approved == "" && (s.Cancelled || s.State == Finishing || s.State.Over())
 }
 
 // String is the state in words: "renaming", "inspecting, paused", "finishing, cancelled".

@@ -114,10 +114,45 @@ func Blocked(b batch.Batch, p batch.Plan) []batch.Reason {
 	return p.Summary.Blocked(b.Renaming.OnConflict)
 }
 
+// Withdraw cancels a batch whose plan awaits approval, so that it can never be approved again, and does nothing where that is
+// so already: the batch was cancelled before, or had nothing to rename. Unlike the decision to cancel it never reaches a batch
+// whose plan was approved meanwhile: that is batch.ErrTransition, as is a batch that has no plan yet.
+func (f *Flow) Withdraw(ctx context.Context, id batch.ID, reason, by string) error {
+	b, err := f.ledger.Batch(ctx, id)
+	if err != nil {
+		return err
+	}
+	s, err := f.ledger.Status(ctx, b)
+	if err != nil || s.Withdrawn() {
+		return err
+	}
+	_, err = f.recordIf(ctx, b, batch.Event{Kind: batch.EventCancel, Reason: reason, By: by}, func(s batch.Status) error {
+		if s.State != batch.AwaitingApproval {
+			return fmt.Errorf("withdraw the plan: %w: the batch is %s", batch.ErrTransition, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(ctx, id); err != nil && !errors.Is(err, ledger.ErrNotLive) { // then whoever has it in hand reads the event
+		return err
+	}
+	return nil
+}
+
 // record appends e to the batch's events; the loser of a race decides anew on the winner's state.
 func (f *Flow) record(ctx context.Context, b batch.Batch, e batch.Event) (batch.Status, error) {
+	return f.recordIf(ctx, b, e, func(batch.Status) error { return nil })
+}
+
+// recordIf is record, if the state right before the event allows it.
+func (f *Flow) recordIf(ctx context.Context, b batch.Batch, e batch.Event, allowed func(batch.Status) error) (batch.Status, error) {
 	for {
 		s, err := f.ledger.Status(ctx, b)
+		if err == nil {
+			err = allowed(s)
+		}
 		if err != nil {
 			return s, err
 		}

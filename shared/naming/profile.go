@@ -215,6 +215,26 @@ func Check(key archive.Key) error {
 	return nil
 }
 
+// Check reports an error that wraps ErrBadName unless the key, which archive.ParseKey accepts, is one that the profile leaves as
+// it is: the keys that Name gives are. It is for names that a person writes, so a segment may start with a dot, and nothing is
+// made safe: the error says which name would be.
+func (p Profile) Check(key archive.Key) error {
+	rules, ok := p.rules()
+	if !ok {
+		return fmt.Errorf("%w: unknown profile %q", ErrOptions, string(p))
+	}
+	segments := strings.Split(string(key), "/")
+	var safe []string
+	var made changes
+	for i, s := range segments {
+		safe = append(safe, rules.segment(s, true, i == len(segments)-1, &made))
+	}
+	if !slices.Equal(safe, segments) {
+		return fmt.Errorf("%w: %s; write %s, or plan the rename with another --profile", ErrBadName, made[0], archive.EscapeText(strings.Join(safe, "/")))
+	}
+	return Check(key)
+}
+
 // Numbered is key with "_n" before its extension: "a.jpg" and 2 give "a_2.jpg". For n below 2 it is key itself. The name
 // is cut, never the number or the extension, where it would be too long. Different n give different keys.
 func Numbered(key archive.Key, n int) archive.Key {

@@ -270,3 +270,41 @@ func TestFoldRules(t *testing.T) {
 		}
 	})
 }
+
+// TestProfileCheck: a key that a person writes is refused where a template would have given another one.
+func TestProfileCheck(t *testing.T) {
+	tests := []struct {
+		profile naming.Profile
+		key     archive.Key
+		write   string // what the error says would do; "" if the key does
+	}{
+		{"", "2024/a.jpg", ""},
+		{naming.Portable, ".hidden/a", ""},
+		{naming.Portable, "a:b/c?.jpg", "a_b/c_.jpg"},
+		{naming.POSIX, "a:b/c?.jpg", ""},
+		{naming.S3, "a:b/{c}.jpg", "a:b/_c_.jpg"},
+		{naming.Portable, "con.txt", "con_.txt"},
+		{naming.Portable, "a./b", "a/b"},
+		{naming.Portable, "a\u0308.jpg", "ä.jpg"},
+		{naming.POSIX, "a\nb", "a_b"},
+		{naming.POSIX, "\u202egpj.exe", "_gpj.exe"},
+		{naming.POSIX, "\xff", "_"},
+		{naming.POSIX, ".Reshelf-x", "_Reshelf-x"},
+		{naming.POSIX, archive.Key(strings.Repeat("a", 256)), strings.Repeat("a", 255)},
+	}
+	for _, tt := range tests {
+		err := tt.profile.Check(tt.key)
+		switch {
+		case tt.write == "" && err != nil:
+			t.Errorf("%s: %q: %v", tt.profile, tt.key, err)
+		case tt.write != "" && (!errors.Is(err, naming.ErrBadName) || !strings.Contains(err.Error(), "write "+tt.write+",")):
+			t.Errorf("%s: %q: %v, want one that says %s", tt.profile, tt.key, err, tt.write)
+		}
+	}
+	if err := naming.POSIX.Check(archive.Key(strings.Repeat("a/", 512) + "a")); !errors.Is(err, naming.ErrBadName) {
+		t.Errorf("a long key: %v", err)
+	}
+	if err := naming.Profile("amiga").Check("a"); err == nil {
+		t.Error("an unknown profile allows a key")
+	}
+}

@@ -39,7 +39,7 @@ func layers() [][]string {
 		{"worker/internal/dispatch"},
 		{"worker/runtime", "dashboard/internal"},
 		{"dashboard/web"},
-		{"producer/internal/standalone", "producer/internal/progress", "producer/internal/history"},
+		{"producer/internal/standalone", "producer/internal/progress", "producer/internal/history", "producer/internal/editing"},
 		{"producer/internal/command"},
 		{"producer", "worker", "dashboard"},
 		{"shared/systemtest"},

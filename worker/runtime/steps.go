@@ -162,11 +162,14 @@ func (s steps) one(ctx context.Context, j dispatch.Job, o batch.Listed, index in
 func (s steps) plan(ctx context.Context, j dispatch.Job, _ *ledger.PartWriter) error {
 	x, led := j.Execution, s.flow.Ledger()
 	var err error
-	if j.Batch.Kind == batch.Undo {
+	switch j.Batch.Kind {
+	case batch.Undo:
 		err = planning.Undo(ctx, x, led, j.Archive, j.Batch, x.Claim.Epoch, s.ended, func(what string) {
 			s.log.InfoContext(ctx, "undo waits", "batch", j.Batch.ID, "for", what)
 		})
-	} else {
+	case batch.Edit:
+		err = planning.Edit(ctx, x, led, j.Archive, j.Batch, x.Claim.Epoch, planning.Options{})
+	default:
 		err = planning.Plan(ctx, x, led, j.Archive, j.Batch, x.Claim.Epoch, planning.Options{})
 	}
 	if err != nil && x.Cancelled() && ctx.Err() == nil {

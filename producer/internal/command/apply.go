@@ -16,21 +16,33 @@ import (
 func (a *app) applyCommand() *cobra.Command {
 	var plan string
 	var asJSON bool
+	var sample int64
 	cmd := &cobra.Command{
-		Use:               "apply BATCH",
-		Short:             "Carry out a plan that awaits approval",
-		Example:           "  reshelf apply last\n  reshelf apply 01jd8q --plan 9f86d081884c",
+		Use:   "apply BATCH",
+		Short: "Carry out a plan that awaits approval",
+		Long: "Carries out a plan that awaits approval.\n\n" +
+			"With --sample only about N rows are carried out, drawn at random, with what belongs to them. They are a batch of their own,\n" +
+			"which can be undone; the rest is another one, whose plan awaits approval. Exit code 3 says so.",
+		Example:           "  reshelf apply last\n  reshelf apply 01jd8q --plan 9f86d081884c\n  reshelf apply last --sample 20",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeBatch,
 	}
 	cmd.Flags().StringVar(&plan, "plan", "", "only if the plan's `DIGEST` is this one, or begins with it")
+	addSample(cmd, &sample)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("plan") && (len(plan) < minDigest || strings.Trim(strings.ToLower(plan), "0123456789abcdef") != "") {
 			return badUsage(cmd, "--plan %q is no digest of a plan: want at least %d hexadecimal digits", plan, minDigest)
 		}
-		return a.carryExisting(cmd, args[0], "apply", carrying{yes: true, json: asJSON}, func(ctx context.Context, d *desk, b batch.Batch) error {
-			return applicable(ctx, d, b, plan)
+		if err := checkSample(cmd, sample); err != nil {
+			return err
+		}
+		return a.carryExisting(cmd, args[0], "apply", carrying{yes: true, json: asJSON, sample: sample}, func(ctx context.Context, d *desk, b batch.Batch) error {
+			err := applicable(ctx, d, b, plan)
+			if err == nil && sample > 0 {
+				err = editable(ctx, d, b)
+			}
+			return err
 		})
 	}
 	return cmd
@@ -56,7 +68,7 @@ func applicable(ctx context.Context, d *desk, b batch.Batch, plan string) error 
 	case s.State != batch.AwaitingApproval:
 		return stop(ExitNotRun, "batch %s awaits no approval: it is %s", b.ID, s)
 	case len(flow.Blocked(b, p)) > 0:
-		return stop(ExitSomeFailed, "batch %s: the plan has conflicts and cannot be carried out: %v; make another with another --on-conflict",
+		return stop(ExitSomeFailed, "batch %s: the plan has conflicts and cannot be carried out: %v; make another with another --on-conflict, or edit it",
 			b.ID, flow.Blocked(b, p))
 	}
 	return nil

@@ -21,6 +21,10 @@ import (
 type carrying struct {
 	// yes approves the plan without a question.
 	yes bool
+	// only plans: the plan is shown and left to be approved by another command.
+	only bool
+	// sample is about how many rows are carried out, while the rest waits for approval; 0: all.
+	sample int64
 	// json prints one result instead of text.
 	json bool
 	// sums prints a checksum list of this format instead of text, if set.
@@ -31,6 +35,9 @@ type carrying struct {
 // do for this command, always with an error unless everything went well: see the exit codes.
 func (a *app) carry(ctx context.Context, d *desk, b batch.Batch, o carrying) error {
 	err := a.carryOn(ctx, d, b, o)
+	if exit, ok := errors.AsType[exitError](err); ok && exit.code == ExitInterrupted {
+		return err // of the batch that this one has led to
+	}
 	if ctx.Err() != nil {
 		return a.interrupted(d, b)
 	}
@@ -101,8 +108,11 @@ func (a *app) approve(ctx context.Context, d *desk, p planScreen, o carrying) er
 	if b.Renaming != nil && b.Renaming.Approved {
 		return nil // the flow approves it
 	}
+	if o.only {
+		return a.awaiting(ctx, d, b, o)
+	}
 	if !o.yes {
-		yes, err := a.ask(ctx, fmt.Sprintf("%s %s?", p.verb(), plural(p.plan.Summary.Moves, "object")))
+		yes, err := a.ask(ctx, fmt.Sprintf("%s %s?", p.verb(), plural(o.atFirst(p.plan.Summary.Moves), "object")))
 		if err != nil {
 			return err
 		}
@@ -110,8 +120,19 @@ func (a *app) approve(ctx context.Context, d *desk, p planScreen, o carrying) er
 			return a.awaiting(ctx, d, b, o)
 		}
 	}
+	if o.sample > 0 && o.sample < p.plan.Summary.Moves {
+		return a.carrySample(ctx, d, p, o)
+	}
 	_, err := d.flow.Decide(ctx, b.ID, batch.Event{Kind: batch.EventApprove, Plan: p.digest, By: by()})
 	return err
+}
+
+// atFirst is how many of n rows are carried out.
+func (o carrying) atFirst(n int64) int64 {
+	if o.sample > 0 {
+		return min(o.sample, n)
+	}
+	return n
 }
 
 // awaiting ends the command with a plan that nobody approved.
@@ -119,9 +140,18 @@ func (a *app) awaiting(ctx context.Context, d *desk, b batch.Batch, o carrying) 
 	if err := a.resultJSON(ctx, d, b, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed. To carry out this plan:  %s\nTo drop it:  %s",
-		a.commandLine("apply", string(b.ID)), a.commandLine("cancel", string(b.ID)))
+	a.tell("Nothing was renamed. To carry out this plan:  %s\n%sTo drop it:  %s",
+		a.commandLine("apply", string(b.ID)), a.howToEdit(b), a.commandLine("cancel", string(b.ID)))
 	return exitError{code: ExitAwaiting}
+}
+
+// howToEdit is a line that says how to give other names, where a plan can be edited.
+func (a *app) howToEdit(b batch.Batch) string {
+	if b.Kind == batch.Undo {
+		return ""
+	}
+	return fmt.Sprintf("To edit it:  %s > plan.csv, then  %s\n",
+		a.commandLine("plan", string(b.ID), "--csv"), a.commandLine("plan", string(b.ID), "--edited plan.csv"))
 }
 
 // blocked ends the command with a plan that its policy refuses.
@@ -129,13 +159,21 @@ func (a *app) blocked(ctx context.Context, d *desk, p planScreen, o carrying) er
 	if err := a.resultJSON(ctx, d, p.batch, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is %s. What helps:\n"+
-		"  --on-conflict number        gives objects that want one name _2, _3 … in order of capture time\n"+
-		"  --on-conflict skip          renames the others\n"+
-		"  --on-conflict same-content  leaves those that have the same content as the one that has the name\n"+
-		"  a template that tells more, such as {date:%%Y%%m%%d-%%H%%M%%S%%f} or {sha256:8}\n"+
-		"To drop this plan:  %s", p.batch.Renaming.OnConflict, a.commandLine("cancel", string(p.batch.ID)))
+	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is %s. What helps:\n%s"+
+		"  other names for some of the rows\n%sTo drop this plan:  %s",
+		p.batch.Renaming.OnConflict, templateRemedies(p.batch.Kind), a.howToEdit(p.batch), a.commandLine("cancel", string(p.batch.ID)))
 	return exitError{code: ExitSomeFailed}
+}
+
+// templateRemedies are what helps a plan with conflicts, where a template makes the names.
+func templateRemedies(k batch.Kind) string {
+	if k != batch.Rename {
+		return ""
+	}
+	return "  --on-conflict number        gives objects that want one name _2, _3 … in order of capture time\n" +
+		"  --on-conflict skip          renames the others\n" +
+		"  --on-conflict same-content  leaves those that have the same content as the one that has the name\n" +
+		"  a template that tells more, such as {date:%Y%m%d-%H%M%S%f} or {sha256:8}\n"
 }
 
 // ask asks on the terminal; without one the answer is no.

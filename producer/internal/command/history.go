@@ -144,8 +144,11 @@ func outcomeText(m history.Move) string {
 }
 
 func howText(m history.Move) string {
-	if m.Kind == batch.Undo {
+	switch m.Kind {
+	case batch.Undo:
 		return "undoes " + string(m.Undoes)
+	case batch.Edit:
+		return "an edited plan"
 	}
 	return archive.EscapeText(m.Template)
 }

@@ -18,6 +18,7 @@ const moving = "rename"
 // planFlags choose what of a plan is printed.
 type planFlags struct {
 	csv, json         bool
+	edited            string // FILE
 	outcomes, reasons []string
 }
 
@@ -27,10 +28,15 @@ func (a *app) planCommand() *cobra.Command {
 	var o planFlags
 	cmd := &cobra.Command{
 		Use:   "plan BATCH",
-		Short: "Show a plan, or print its rows",
+		Short: "Show a plan, print its rows, or plan again as a person has edited them",
+		Long: "Shows a plan: numbers first, then examples. --csv and --json print its rows.\n\n" +
+			"--edited takes the rows back, as --csv prints them, with other names in the column \"to\". A row whose \"to\" is empty, or\n" +
+			"that is missing, is left out. It makes a new batch with a new plan, which is checked like any other, and withdraws the\n" +
+			"plan that was edited. Nothing is renamed: `reshelf apply` carries out the new plan.",
 		Example: "  reshelf plan last\n" +
 			"  reshelf plan last --csv --outcome failed\n" +
-			"  reshelf plan last --json --reason same-target",
+			"  reshelf plan last --json --reason same-target\n" +
+			"  reshelf plan last --csv > plan.csv; edit plan.csv; reshelf plan last --edited plan.csv",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeBatch,
 	}
@@ -39,6 +45,7 @@ func (a *app) planCommand() *cobra.Command {
 	f.BoolVar(&o.json, "json", false, "print rows as lines of JSON")
 	f.StringArrayVar(&o.outcomes, "outcome", nil, "only rows with this `OUTCOME`: rename, skipped or failed; may be repeated")
 	f.StringArrayVar(&o.reasons, "reason", nil, "only rows with this `REASON`; may be repeated")
+	f.StringVar(&o.edited, "edited", "", "plan again by the rows in `FILE` (- for standard input)")
 	cmd.MarkFlagsMutuallyExclusive("csv", "json")
 	completeWith(cmd, "outcome", planOutcomes())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -46,6 +53,9 @@ func (a *app) planCommand() *cobra.Command {
 			if _, err := choice(cmd, "outcome", outcome, planOutcomes()); err != nil {
 				return err
 			}
+		}
+		if cmd.Flags().Changed("edited") {
+			return a.editPlan(cmd, args[0], o)
 		}
 		if !o.rows() && len(o.outcomes)+len(o.reasons) > 0 {
 			return badUsage(cmd, "--outcome and --reason choose among rows: give --csv or --json too")

@@ -70,9 +70,22 @@ func (p planScreen) head(b *strings.Builder) {
 	if p.batch.Kind == batch.Undo && p.batch.Chooses() {
 		b.WriteString("of chosen objects only; the rest of the batch can be undone later\n")
 	}
-	if p.batch.Renaming != nil {
+	if e := p.batch.Edits; e != nil {
+		fmt.Fprintf(b, "%s the plan of batch %s, on conflict %s\n", partText(e.Part), e.Batch, p.batch.Renaming.OnConflict)
+	} else if p.batch.Renaming != nil {
 		fmt.Fprintf(b, "template %s, on conflict %s\n", archive.EscapeText(p.batch.Renaming.Template), p.batch.Renaming.OnConflict)
 	}
+}
+
+// partText says what a batch has of the plan that it starts from.
+func partText(p batch.Part) string {
+	switch p {
+	case batch.Sample:
+		return "a sample of"
+	case batch.Rest:
+		return "without a sample, the rest of"
+	}
+	return "edited from"
 }
 
 func (p planScreen) counts(b *strings.Builder) {

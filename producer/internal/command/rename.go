@@ -16,6 +16,7 @@ func (a *app) renameCommand() *cobra.Command {
 	var s submission
 	var onConflict string
 	var yes bool
+	var sample int64
 	var names namingFlags
 	cmd := &cobra.Command{
 		Use:   "rename ARCHIVE TEMPLATE",
@@ -33,6 +34,7 @@ func (a *app) renameCommand() *cobra.Command {
 		fmt.Sprintf("what to do where objects want one name, or it is taken: one of %v", batch.Conflicts()))
 	names.add(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "rename without asking, if the plan has no conflicts that stop it")
+	addSample(cmd, &sample)
 	completeWith(cmd, "on-conflict", batch.Conflicts())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := names.options(cmd, args[1])
@@ -46,7 +48,13 @@ func (a *app) renameCommand() *cobra.Command {
 		if s.columns = template.Columns(); len(s.columns) > 0 && s.manifest == "" {
 			return badUsage(cmd, "the template asks for the column %q of a manifest; give one with --manifest", s.columns[0])
 		}
-		o.Approved = yes
+		if err := checkSample(cmd, sample); err != nil {
+			return err
+		}
+		if sample > 0 && s.detach {
+			return badUsage(cmd, "--sample divides the plan when it is made: give it to apply, which follows --detach")
+		}
+		o.Approved = yes && sample == 0
 		o.OnConflict, err = choice(cmd, "on-conflict", onConflict, batch.Conflicts())
 		if err != nil {
 			return err
@@ -61,7 +69,7 @@ func (a *app) renameCommand() *cobra.Command {
 			b.Renaming = &o
 			return b, err
 		}
-		return a.newRun(cmd, args[0], &s, make, carrying{yes: yes, json: s.json})
+		return a.newRun(cmd, args[0], &s, make, carrying{yes: yes, json: s.json, sample: sample})
 	}
 	return cmd
 }

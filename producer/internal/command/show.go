@@ -91,6 +91,9 @@ func (s shownBatch) describe(w io.Writer) {
 	line("reason", archive.EscapeText(s.Status.Reason))
 	line("archive", shownRoot(b.Archive))
 	line("undoes", string(b.Undoes))
+	if b.Edits != nil {
+		line("plan is", partText(b.Edits.Part)+" the plan of batch "+string(b.Edits.Batch)+", "+b.Edits.Digest)
+	}
 	if b.Renaming != nil {
 		line("template", archive.EscapeText(b.Renaming.Template))
 		line("on conflict", string(b.Renaming.OnConflict))
@@ -102,7 +105,7 @@ func (s shownBatch) describe(w io.Writer) {
 		line("maps", escapedList(slices.Sorted(maps.Keys(b.Renaming.Maps))))
 	}
 	if b.Manifest {
-		line("objects", "those that a manifest names")
+		line("objects", manifestText(b.Kind))
 	}
 	line("include", escapedList(b.Filter.Include))
 	line("exclude", escapedList(b.Filter.Exclude))
@@ -117,6 +120,14 @@ func (s shownBatch) describe(w io.Writer) {
 		line("plan", fmt.Sprintf("%s of %s to be renamed, %s", commas(s.Plan.Summary.Moves), plural(s.Plan.Summary.Rows, "object"), s.Plan.Digest))
 	}
 	_ = tw.Flush() // to a strings.Builder
+}
+
+// manifestText is what the manifest of a batch is for.
+func manifestText(k batch.Kind) string {
+	if k == batch.Edit {
+		return "rows of that plan"
+	}
+	return "those that a manifest names"
 }
 
 func escapedList(values []string) string { return archive.EscapeText(strings.Join(values, ", ")) }

@@ -335,7 +335,7 @@ func (h *History) segment(ctx context.Context, s source, plan batch.Plan, n int,
 			Batch: s.batch.ID, Kind: s.batch.Kind, Archive: s.batch.Archive, Undoes: s.batch.Undoes, From: r.From, To: r.To,
 			Moved: rec.To != "" || rec.Outcome == batch.Done, Outcome: rec.Outcome, Reason: rec.Reason, Message: rec.Message, row: r.N,
 		}
-		if s.batch.Renaming != nil {
+		if s.batch.Kind == batch.Rename && s.batch.Renaming != nil {
 			m.Template = s.batch.Renaming.Template
 		}
 		switch {

@@ -26,8 +26,8 @@ func newFinal(r batch.Record) final {
 
 // finals yields exactly one final record for each listed object, in ascending order of key.
 func (f *finish) finals(ctx context.Context, rows *sortedRows, sidecars *extsort.Sorter) iter.Seq2[final, error] {
-	if f.batch.Kind == batch.Undo {
-		return undone(rows.all(ctx))
+	if f.batch.Kind.Derived() {
+		return derived(rows.all(ctx))
 	}
 	records := described(f.inspected(ctx), sidecars.Sorted(ctx))
 	if f.batch.Kind == batch.Rename && rows != nil {
@@ -36,8 +36,8 @@ func (f *finish) finals(ctx context.Context, rows *sortedRows, sidecars *extsort
 	return f.unplanned(records)
 }
 
-// undone makes the final records of a batch that lists nothing: each row of its plan is an object.
-func undone(rows iter.Seq2[rowEnd, error]) iter.Seq2[final, error] {
+// derived makes the final records of a batch that lists nothing: each row of its plan is an object.
+func derived(rows iter.Seq2[rowEnd, error]) iter.Seq2[final, error] {
 	return func(yield func(final, error) bool) {
 		for e, err := range rows {
 			fin := final{Record: batch.Record{Object: archive.Object{Key: e.Row.From, Identity: e.Row.Want}, Outcome: batch.Done}}

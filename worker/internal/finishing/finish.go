@@ -11,7 +11,7 @@
 // object has its planned name), else what the plan says, so an object that had its name already is "skipped: unchanged".
 // Digests, tags and identity are those that were inspected; To is the key that the object has now, if another.
 //
-// A batch of kind undo: the same from the plan alone; the identity is the one that the plan asked for.
+// A batch of kind undo or edit: the same from the plan alone; the identity is the one that the plan asked for.
 //
 // Each final record of a listed object names the XMP sidecars that describe it. They are found in the segment lists, before
 // the records are read.

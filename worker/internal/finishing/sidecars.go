@@ -14,7 +14,7 @@ import (
 // lists nothing.
 func (f *finish) sortSidecars(ctx context.Context) (*extsort.Sorter, error) {
 	sidecars := extsort.New(f.led.Store(), f.scratch("sidecars"), f.sort)
-	if f.batch.Kind == batch.Undo {
+	if f.batch.Kind.Derived() {
 		return sidecars, nil
 	}
 	groups, err := f.batch.Renaming.ParseGroups()

@@ -199,7 +199,7 @@ func (c *checker) leave(next path) error {
 	return nil
 }
 
-const remedy = "put more into the template, or use --on-conflict number or skip"
+const remedy = "put more into the template, use --on-conflict number or skip, or edit the plan"
 
 func sameTarget(w wish, other archive.Key) verdict {
 	return verdict{Row: w.Row, Reason: batch.ReasonSameTarget, Other: other, Message: fmt.Sprintf("%s would get the same name; %s", other.Text(), remedy)}

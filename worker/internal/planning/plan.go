@@ -245,6 +245,11 @@ func (p *planner) plan(ctx context.Context) (batch.Plan, error) {
 			return batch.Plan{}, err
 		}
 	}
+	return p.write(ctx)
+}
+
+// write writes the rows, which are settled.
+func (p *planner) write(ctx context.Context) (batch.Plan, error) {
 	w := newWriter(p.desk)
 	for it, err := range p.rows.Sorted(ctx) {
 		if err != nil {

@@ -179,7 +179,7 @@ func (p *planner) emit(ctx context.Context, u *unit) error {
 			r.Group = u.Rows[0].From
 		}
 		if r.Moves() {
-			r.Numbered = u.Number > 0
+			r.Numbered = r.Numbered || u.Number > 0
 		}
 		r.Chain = u.chain
 		if err := p.emitRow(ctx, u.place(), r); err != nil {
