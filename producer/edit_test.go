@@ -89,7 +89,7 @@ func TestEditedPlanIsChecked(t *testing.T) {
 	}{
 		{"same-target", []string{",n/1.txt", ",N/2.txt"}},
 		{"target-exists", []string{",n/1.txt", ",THERE.txt"}},
-		{"target-exists", []string{",n/1.txt", ",d/2.txt"}},
+		{"target-exists", []string{",n/1.txt", ",d/2.txt", "d/2.txt,n/2.txt", "d/2.txt,"}},
 		{"target-prefix", []string{",n/1.txt", ",there.txt/1.txt"}},
 		{"target-prefix", []string{",n/1.txt", ",n"}},
 	} {

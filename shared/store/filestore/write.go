@@ -74,7 +74,7 @@ func (s *Store) RemoveFolder(ctx context.Context, key archive.Key) (bool, error)
 		defer e.close()
 		err = rmdirat(e.dir, e.name)
 	}
-	if slices.ContainsFunc(folderStays, func(errno unix.Errno) bool { return errors.Is(err, errno) }) {
+	if folderStays(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -83,9 +83,12 @@ func (s *Store) RemoveFolder(ctx context.Context, key archive.Key) (bool, error)
 	return true, nil
 }
 
-// folderStays are the errors of rmdir(2) that say that a directory is not removed, or is none.
-var folderStays = []unix.Errno{
-	unix.ENOTEMPTY, unix.EEXIST, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.EPERM, unix.EBUSY, unix.EROFS,
+// folderStays reports whether an error of rmdir(2) says that a directory is not to be removed, or is none.
+func folderStays(err error) bool {
+	var errno unix.Errno
+	return errors.As(err, &errno) && slices.Contains([]unix.Errno{
+		unix.ENOTEMPTY, unix.EEXIST, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.EPERM, unix.EBUSY, unix.EROFS,
+	}, errno)
 }
 
 func (s *Store) ledgerOnly() error {

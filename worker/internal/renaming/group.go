@@ -62,7 +62,9 @@ type reason struct {
 }
 
 // cancelled is the reason of rows that were not begun.
-var cancelled = reason{batch.Skipped, batch.ReasonCancelled, "the batch was cancelled before it was renamed"}
+func cancelled() reason {
+	return reason{batch.Skipped, batch.ReasonCancelled, "the batch was cancelled before it was renamed"}
+}
 
 // because is the reason for the others of the group to stay.
 func (s *step) because() reason {

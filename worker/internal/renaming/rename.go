@@ -282,7 +282,7 @@ func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Rec
 	}
 	switch {
 	case m.hold.Cancelled():
-		return m.findOut(ctx, moving, cancelled)
+		return m.findOut(ctx, moving, cancelled())
 	case blocked == nil && rows[0].Chain != 0 && !m.chains:
 		blocked = &reason{batch.Failed, batch.ReasonUnsupported, "objects can get the names that others leave only where a rename is one step"}
 	}
