@@ -14,17 +14,41 @@ import (
 type chain struct {
 	// inode holds those of all objects that move in the chain.
 	inode map[uint64]bool
+	// taken are the names that objects of the chain have and others get, where a rename is not one step; nil where it is.
+	taken map[string]bool
 	// stay holds the records of the objects that have kept their names, by these. Names are compared folded; no plan gives two
 	// names that are equal so.
 	stay map[string]batch.Record
+}
+
+func (m *mover) newChain(rows []batch.Row) chain {
+	c := chain{inode: map[uint64]bool{}, stay: map[string]batch.Record{}}
+	if !m.chains {
+		c.taken = map[string]bool{}
+	}
+	for _, r := range rows {
+		if r.Chain != 0 && r.Moves() {
+			c.inode[r.Want.Inode] = true
+			if c.taken != nil {
+				c.taken[naming.Fold(r.From)] = true
+			}
+		}
+	}
+	return c
 }
 
 // blocks is why rows are not to be tried: their names have not been left. Should one be free for a moment, a worker that wakes up may
 // have taken its object away just now, and is about to bring it back.
 func (c chain) blocks(rows []batch.Row) *reason {
 	for _, r := range rows {
+		if r.Chain == 0 || !r.Moves() {
+			continue
+		}
+		if to := naming.Fold(r.To); c.taken[to] && to != naming.Fold(r.From) {
+			return &reason{batch.Failed, batch.ReasonUnsupported, "objects can get the names that others leave only where a rename is one step; do it again, one after another"}
+		}
 		before, ok := c.stay[naming.Fold(r.To)]
-		if !ok || r.Chain == 0 || !r.Moves() {
+		if !ok {
 			continue
 		}
 		return &reason{batch.Failed, batch.ReasonConflict, fmt.Sprintf("%s has not left the name %s: %s", before.Key.Text(), r.To.Text(), before.Message)}

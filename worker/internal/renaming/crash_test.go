@@ -199,7 +199,7 @@ func TestCrashes(t *testing.T) {
 			if !st.Properties().GuardedRename {
 				t.Skip("needs a file system with guarded renames")
 			}
-			return st
+			return seen{st, true}
 		},
 	}
 	for name, open := range stores {

@@ -233,12 +233,7 @@ func caught(err *error) {
 
 // unit carries out a chain, a group or a single row, and says what became of the rows.
 func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Record) error {
-	c := chain{inode: map[uint64]bool{}, stay: map[string]batch.Record{}}
-	for _, r := range rows {
-		if r.Chain != 0 && r.Moves() {
-			c.inode[r.Want.Inode] = true
-		}
-	}
+	c := m.newChain(rows)
 	for begin, end := 0, 0; begin < len(rows); begin = end {
 		end = begin + group(rows[begin:])
 		if err := m.group(ctx, rows[begin:end], records[begin:end], c.blocks(rows[begin:end])); err != nil {
@@ -280,11 +275,8 @@ func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Rec
 	if len(moving) == 0 {
 		return nil
 	}
-	switch {
-	case m.hold.Cancelled():
+	if m.hold.Cancelled() {
 		return m.findOut(ctx, moving, cancelled())
-	case blocked == nil && rows[0].Chain != 0 && !m.chains:
-		blocked = &reason{batch.Failed, batch.ReasonUnsupported, "objects can get the names that others leave only where a rename is one step"}
 	}
 	if blocked != nil {
 		return m.findOut(ctx, moving, *blocked)
