@@ -55,8 +55,11 @@ func (r Row) Follows(other Row) bool {
 	if r.Chain != 0 || other.Chain != 0 {
 		return r.Chain == other.Chain
 	}
-	return r.Group != "" && r.Group == other.Group
+	return r.Together(other)
 }
+
+// Together reports whether two rows move together or not at all.
+func (r Row) Together(other Row) bool { return r.Group != "" && r.Group == other.Group }
 
 // PlanSummary is what a plan's screen shows; computed while the plan is written.
 type PlanSummary struct {

@@ -197,16 +197,14 @@ func TestDivide(t *testing.T) {
 			group := archive.Key(fmt.Sprintf("k%03d", i))
 			size := rapid.IntRange(1, 4).Draw(t, "size")
 			moves := rapid.IntRange(0, 3).Draw(t, "moves") > 0
-			chained := i > 0 && rapid.IntRange(0, 5).Draw(t, "chained") == 0
+			chain := int64(max(0, rapid.IntRange(-5, 1).Draw(t, "chain")))
 			for j := range size {
 				r := batch.Row{N: int64(len(rows)), From: archive.Key(fmt.Sprintf("%s.%d\xff", group, j)), To: archive.Key(fmt.Sprintf("n/%s.%d=\xff", group, j))}
 				if size > 1 {
 					r.Group = group + ".0\xff"
 				}
-				if chained && moves && j == 0 && rows[len(rows)-1].Moves() { // it goes to the name that the one before leaves
-					r.To = archive.Key(strings.Replace(string(rows[len(rows)-1].From), "k", "K", 1))
-					tied[group], tied[groups[rows[len(rows)-1].From]] = true, true
-				}
+				r.Chain = chain
+				tied[group] = chain != 0
 				if r.Outcome = batch.Skipped; moves {
 					r.Outcome = ""
 					moving++

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -372,76 +371,9 @@ func (v verdict) because(f fate) verdict {
 		v.Message += ", and waits for names that wait for that one: objects that exchange their names cannot be renamed in one batch; " +
 			"give one of them another name first, " + remedy
 	case chainTooLong:
-		v.Message += fmt.Sprintf(", and waits for another one in turn, and so on, for more than %d objects; rename in parts, or %s", maxChain, remedy)
+		v.Message += fmt.Sprintf(", and waits for another one in turn, and so on, for more objects than a chain may have (%d, fewer where keys are long); rename in parts, or %s", maxChain, remedy)
 	default:
 		v.Message += " and does not leave it, or not for certain; " + remedy
 	}
 	return v
-}
-
-// eachUnit calls yield for each unit in the order of ids, counted from 0, with the verdicts about it.
-func (r *resolver) eachUnit(ctx context.Context, units, verdicts *extsort.Sorter, yield func(number int64, u *unit, against []verdict) error) error {
-	about := newCursor(verdicts.Sorted(ctx))
-	defer about.stop()
-	number := int64(0)
-	for it, err := range units.Sorted(ctx) {
-		if err == nil {
-			err = r.tick(ctx)
-		}
-		if err != nil {
-			return err
-		}
-		u, err := decode[unit](it.Value)
-		if err != nil {
-			return err
-		}
-		against, err := take[verdict](about, it.Key)
-		if err != nil {
-			return err
-		}
-		if err := yield(number, &u, against); err != nil {
-			return err
-		}
-		number++
-	}
-	return nil
-}
-
-// take decodes the items of a key. Keys have to be asked for in ascending order.
-func take[T any](c *cursor, key []byte) (out []T, err error) {
-	for c.to(key); c.at(key); c.next() {
-		v, err := decode[T](c.item.Value)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, c.err
-}
-
-func addJSON(ctx context.Context, to *extsort.Sorter, key []byte, value any) error {
-	raw, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("%T: %w", value, err)
-	}
-	return to.Add(ctx, key, raw)
-}
-
-// judged takes verdicts, and counts the conditions among them.
-type judged struct {
-	*extsort.Sorter
-	pairs      *extsort.Sorter // of rows and the objects that keep them from their names, by the latter; nil if they are not needed
-	conditions int64
-}
-
-func (j *judged) add(ctx context.Context, id string, w wish, v verdict) error {
-	if v.Awaits != "" {
-		j.conditions++
-	}
-	if j.pairs != nil && v.isPair() {
-		if err := addJSON(ctx, j.pairs, []byte(v.Other), pair{ID: id, Row: v.Row, From: w.From, Other: v.Other}); err != nil {
-			return err
-		}
-	}
-	return addJSON(ctx, j.Sorter, []byte(id), v)
 }

@@ -2,7 +2,6 @@ package planning
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 
@@ -14,23 +13,15 @@ import (
 
 // want keeps a unit that wants to move, and the names that it wants.
 func (p *planner) want(ctx context.Context, units, wishes *extsort.Sorter, u *unit) error {
-	raw, err := json.Marshal(u)
-	if err != nil {
-		return fmt.Errorf("unit of %s: %w", u.Rows[0].From.Text(), err)
-	}
 	id := u.id()
-	if err := units.Add(ctx, []byte(id), raw); err != nil {
+	if err := addJSON(ctx, units, []byte(id), u); err != nil {
 		return err
 	}
 	for i, r := range u.Rows {
 		if !r.Moves() {
 			continue
 		}
-		raw, err := json.Marshal(wish{Row: i, From: r.From})
-		if err != nil {
-			return fmt.Errorf("row of %s: %w", r.From.Text(), err)
-		}
-		if err := wishes.Add(ctx, pathOf(r.To).item(markWish, id), raw); err != nil {
+		if err := addJSON(ctx, wishes, pathOf(r.To).item(markWish, id), wish{Row: i, From: r.From}); err != nil {
 			return err
 		}
 	}
@@ -50,8 +41,8 @@ type verdict struct {
 	Message string       `json:"m"`
 	// Final: no number would help.
 	Final bool `json:"f,omitempty"`
-	// Other has the name or gets it.
-	Other archive.Key `json:"o,omitempty"`
+	// Other has the name or gets it. It is not kept with the verdict.
+	Other archive.Key `json:"-"`
 	// Awaits makes it a condition: the wish is granted if the object of that key moves away.
 	Awaits archive.Key `json:"k,omitempty"`
 }
@@ -73,11 +64,7 @@ func (p *planner) list(ctx context.Context) (*extsort.Sorter, error) {
 		if err != nil {
 			return nil, err
 		}
-		raw, err := json.Marshal(present{Key: e.Key, Kind: e.Kind})
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", e.Key.Text(), err)
-		}
-		if err := there.Add(ctx, pathOf(e.Key).item(markPresent, ""), raw); err != nil {
+		if err := addJSON(ctx, there, pathOf(e.Key).item(markPresent, ""), present{Key: e.Key, Kind: e.Kind}); err != nil {
 			return nil, err
 		}
 		n++

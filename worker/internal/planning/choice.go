@@ -80,11 +80,7 @@ func (u *undoer) choose(ctx context.Context, undone batch.Plan) (choice, error) 
 	return c, nil
 }
 
-func (c *choice) close() {
-	if c.named != nil {
-		c.named.stop()
-	}
-}
+func (c *choice) close() { c.named.close() }
 
 // noneFrom reports whether row first, and all after it that were not asked for yet, were certainly not chosen.
 func (c *choice) noneFrom(first int64) (bool, error) {
@@ -148,8 +144,18 @@ func (c *rowCursor) row() (int64, bool) {
 	return int64(^binary.BigEndian.Uint64(c.item.Key)), true
 }
 
-// at goes to row n, and returns the value there, and false if there is none.
+// close frees the cursor, which may be nil.
+func (c *rowCursor) close() {
+	if c != nil {
+		c.stop()
+	}
+}
+
+// at goes to row n, and returns the value there, and false if there is none. The nil rowCursor has no rows.
 func (c *rowCursor) at(n int64) ([]byte, bool, error) {
+	if c == nil {
+		return nil, false, nil
+	}
 	for {
 		here, ok := c.row()
 		if !ok || here <= n {

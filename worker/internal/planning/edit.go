@@ -152,7 +152,7 @@ func (e *editor) evaluate(ctx context.Context, base batch.Plan, names *extsort.S
 		if err == nil {
 			err = e.tick(ctx)
 		}
-		if err == nil && len(group) > 0 && (r.Group == "" || r.Group != group[0].Group) {
+		if err == nil && len(group) > 0 && !r.Together(group[0].Row) {
 			err = e.settle(ctx, group)
 			group = group[:0]
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -91,11 +90,7 @@ func (p *planner) gather(ctx context.Context, members *extsort.Sorter) error {
 			}
 			continue
 		}
-		raw, err := json.Marshal(c)
-		if err != nil {
-			return fmt.Errorf("record of %s: %w", r.Key.Text(), err)
-		}
-		if err := members.Add(ctx, p.groupItem(r.Key), raw); err != nil {
+		if err := addJSON(ctx, members, p.groupItem(r.Key), c); err != nil {
 			return err
 		}
 	}

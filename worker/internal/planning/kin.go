@@ -211,17 +211,10 @@ func joinMoves(ctx context.Context, moves, rows *extsort.Sorter) error {
 	return nil
 }
 
-func (t *takenBack) close() {
-	if t.rows != nil {
-		t.rows.stop()
-	}
-}
+func (t *takenBack) close() { t.rows.close() }
 
 // by is the undo that has taken a row back, "" if none has.
 func (t *takenBack) by(r batch.Row) (batch.ID, error) {
-	if t.rows == nil {
-		return "", nil
-	}
 	id, ok, err := t.rows.at(r.N)
 	if !ok {
 		return "", err

@@ -41,6 +41,18 @@ func (c *cursor) next() {
 	}
 }
 
+// take decodes the items of a key. Keys have to be asked for in ascending order.
+func take[T any](c *cursor, key []byte) (out []T, err error) {
+	for c.to(key); c.at(key); c.next() {
+		v, err := decode[T](c.item.Value)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, c.err
+}
+
 // merged yields the items of a few sorted sequences in order of their keys; of equal keys, those of the earlier sequence
 // first.
 func merged(sources ...iter.Seq2[extsort.Item, error]) iter.Seq2[extsort.Item, error] {

@@ -155,7 +155,10 @@ func (p *planner) earlierMoves(ctx context.Context) (*extsort.Sorter, error) {
 	}
 	moves := p.sorter("moves")
 	for n, other := range others {
-		err := p.eachMoved(ctx, other.ID, func(r batch.Row) error {
+		err := p.eachMoved(ctx, other.Batch, func(r batch.Row, moved bool) error {
+			if !moved {
+				return nil
+			}
 			from, to := []byte(fullName(other.Archive, r.From)), []byte(fullName(other.Archive, r.To))
 			return errors.Join(moves.Add(ctx, to, move{uint32(n), from}.encode()), moves.Add(ctx, from, move{batch: uint32(n)}.encode()))
 		})
@@ -241,19 +244,10 @@ func (d *desk) finished(ctx context.Context, id batch.ID) (time.Time, error) {
 	return s.Finished, errors.Join(err, c.Close())
 }
 
-// eachMoved calls yield for each row of another batch's plan whose object was moved, as its records say.
-func (d *desk) eachMoved(ctx context.Context, id batch.ID, yield func(batch.Row) error) error {
-	return d.eachOther(ctx, id, func(r batch.Row, moved bool) error {
-		if !moved {
-			return nil
-		}
-		return yield(r)
-	})
-}
-
-// eachOther calls yield for each row of another batch's plan, with whether its object was moved.
-func (d *desk) eachOther(ctx context.Context, id batch.ID, yield func(r batch.Row, moved bool) error) error {
-	plan, _, err := d.led.Plan(ctx, id)
+// eachMoved calls yield for each row of another batch's plan whose object was moved, as its records say, and, with moved false, for
+// those of an undo whose objects were back already.
+func (d *desk) eachMoved(ctx context.Context, of batch.Batch, yield func(r batch.Row, moved bool) error) error {
+	plan, _, err := d.led.Plan(ctx, of.ID)
 	if errors.Is(err, store.ErrNotExist) {
 		return nil
 	}
@@ -261,9 +255,12 @@ func (d *desk) eachOther(ctx context.Context, id batch.ID, yield func(r batch.Ro
 		return err
 	}
 	for segment := range plan.Segments {
-		moved, err := d.movedIn(ctx, id, segment)
+		moved, err := d.movedIn(ctx, of.ID, segment)
 		if err != nil {
 			return err
+		}
+		if len(moved) == 0 && of.Kind != batch.Undo {
+			continue
 		}
 		rows, err := d.led.PlanRows(ctx, plan, segment)
 		if err != nil {
@@ -273,7 +270,11 @@ func (d *desk) eachOther(ctx context.Context, id batch.ID, yield func(r batch.Ro
 			if err := d.tick(ctx); err != nil {
 				return err
 			}
-			if err := yield(r, r.Moves() && moved[r.From]); err != nil {
+			moved := r.Moves() && moved[r.From]
+			if !moved && !r.Back {
+				continue
+			}
+			if err := yield(r, moved); err != nil {
 				return err
 			}
 		}

@@ -2,7 +2,6 @@ package planning
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -101,6 +100,53 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 	return nil
 }
 
+// eachUnit calls yield for each unit in the order of ids, counted from 0, with the verdicts about it.
+func (r *resolver) eachUnit(ctx context.Context, units, verdicts *extsort.Sorter, yield func(number int64, u *unit, against []verdict) error) error {
+	about := newCursor(verdicts.Sorted(ctx))
+	defer about.stop()
+	number := int64(0)
+	for it, err := range units.Sorted(ctx) {
+		if err == nil {
+			err = r.tick(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		u, err := decode[unit](it.Value)
+		if err != nil {
+			return err
+		}
+		against, err := take[verdict](about, it.Key)
+		if err != nil {
+			return err
+		}
+		if err := yield(number, &u, against); err != nil {
+			return err
+		}
+		number++
+	}
+	return nil
+}
+
+// judged takes verdicts, and counts the conditions among them.
+type judged struct {
+	*extsort.Sorter
+	pairs      *extsort.Sorter // of rows and the objects that keep them from their names, by the latter; nil if they are not needed
+	conditions int64
+}
+
+func (j *judged) add(ctx context.Context, id string, w wish, v verdict) error {
+	if v.Awaits != "" {
+		j.conditions++
+	}
+	if j.pairs != nil && v.isPair() {
+		if err := addJSON(ctx, j.pairs, []byte(v.Other), pair{ID: id, Row: v.Row, From: w.From, Other: v.Other}); err != nil {
+			return err
+		}
+	}
+	return addJSON(ctx, j.Sorter, []byte(id), v)
+}
+
 // mayKeep reports whether a unit that bears a number may keep it, if the natural name is not left after all: only the next round
 // tells whether it is.
 func (r *resolver) mayKeep(u *unit, against []verdict) bool {
@@ -157,12 +203,8 @@ func (r *resolver) grant(ctx context.Context, u *unit) error {
 }
 
 func (r *resolver) lose(ctx context.Context, u *unit) error {
-	raw, err := json.Marshal(u)
-	if err != nil {
-		return fmt.Errorf("unit of %s: %w", u.Rows[0].From.Text(), err)
-	}
 	r.lost++
-	return r.losers.Add(ctx, []byte(string(family(u.Natural))+"\x00\x00"+u.id()), raw)
+	return addJSON(ctx, r.losers, []byte(string(family(u.Natural))+"\x00\x00"+u.id()), u)
 }
 
 // take notes the number of a name that has one.

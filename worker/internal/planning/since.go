@@ -1,7 +1,6 @@
 package planning
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,45 +13,30 @@ import (
 	"github.com/reshelf/reshelf/shared/extsort"
 )
 
-// since says at which new names of the undone plan objects are that later batches brought there: their identities alone do not tell
-// who has moved them. The zero since is none. Rows have to be asked for from the last to the first.
-type since struct{ rows *rowCursor }
-
-func (s *since) has(r batch.Row) (bool, error) {
-	if s.rows == nil {
-		return false, nil
-	}
-	_, found, err := s.rows.at(r.N)
-	return found, err
-}
-
-func (s *since) close() {
-	if s.rows != nil {
-		s.rows.stop()
-	}
-}
-
-// findSince joins the new names of the undone plan with what later batches have moved, as their records say, if there are any that
-// are not relatives of the undone one; otherwise it reads nothing. What an undo found to be back already was brought back by one that
+// findBrought finds the rows of the undone plan whose objects later batches have brought to their new names: an identity alone does not
+// tell who has moved an object. It joins these names with what the later batches have moved, as their records say, if there are any
+// that are not relatives of the undone one; otherwise it reads nothing and returns nil. What an undo found to be back already was brought back by one that
 // was interrupted, if it was moved at all.
-func (u *undoer) findSince(ctx context.Context, undone batch.Plan) (since, error) {
+func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor, error) {
 	later, err := u.laterBatches(ctx)
 	stranger := func(b batch.Batch) bool { return !slices.Contains(u.kin.all, b.ID) }
 	if err != nil || !slices.ContainsFunc(later, stranger) {
-		return since{}, err
+		return nil, err
 	}
-	moves, names, rows := u.sorter("since"), u.sorter("names"), u.sorter("brought")
+	moves, names, rows := u.sorter("later"), u.sorter("names"), u.sorter("brought")
+	some := false
 	for n, by := range later {
-		err := u.eachOther(ctx, by.ID, func(r batch.Row, moved bool) error {
-			if !moved && !r.Back {
-				return nil
-			}
+		err := u.eachMoved(ctx, by, func(r batch.Row, moved bool) error {
+			some = true
 			from, to := []byte(fullName(by.Archive, r.From)), []byte(fullName(by.Archive, r.To))
 			return errors.Join(moves.Add(ctx, from, step{uint32(n), false, !moved}.encode()), moves.Add(ctx, to, step{uint32(n), true, !moved}.encode()))
 		})
 		if err != nil {
-			return since{}, err
+			return nil, err
 		}
+	}
+	if !some {
+		return nil, nil
 	}
 	for r, err := range u.led.Rows(ctx, undone) {
 		if err == nil {
@@ -62,16 +46,16 @@ func (u *undoer) findSince(ctx context.Context, undone batch.Plan) (since, error
 			err = names.Add(ctx, []byte(fullName(u.batch.Archive, r.To)), fromLast(r.N))
 		}
 		if err != nil {
-			return since{}, err
+			return nil, err
 		}
 	}
-	if err := u.joinSince(ctx, later, names, moves.Sorted(ctx), rows); err != nil {
-		return since{}, err
+	if err := u.joinBrought(ctx, later, names, moves.Sorted(ctx), rows); err != nil {
+		return nil, err
 	}
 	if err := errors.Join(moves.Remove(ctx), names.Remove(ctx)); err != nil {
-		return since{}, err
+		return nil, err
 	}
-	return since{newRowCursor(rows.Sorted(ctx))}, nil
+	return newRowCursor(rows.Sorted(ctx)), nil
 }
 
 // step is that a later batch brought an object to a name or took it away. In their order a batch takes away what it replaces.
@@ -92,7 +76,7 @@ func bit(set bool) byte {
 	return 0
 }
 
-func (u *undoer) joinSince(ctx context.Context, later []batch.Batch, names *extsort.Sorter, moves iter.Seq2[extsort.Item, error], rows *extsort.Sorter) error {
+func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *extsort.Sorter, moves iter.Seq2[extsort.Item, error], rows *extsort.Sorter) error {
 	at := newCursor(moves)
 	defer at.stop()
 	for it, err := range names.Sorted(ctx) {
@@ -102,11 +86,8 @@ func (u *undoer) joinSince(ctx context.Context, later []batch.Batch, names *exts
 		if err != nil {
 			return err
 		}
-		for at.ok && bytes.Compare(at.item.Key, it.Key) < 0 {
-			at.next()
-		}
 		name := nameSince{came: map[batch.ID]bool{}, left: map[batch.ID]bool{}}
-		for ; at.ok && bytes.Equal(at.item.Key, it.Key); at.next() {
+		for at.to(it.Key); at.at(it.Key); at.next() {
 			by := later[binary.BigEndian.Uint32(at.item.Value)]
 			switch came, back := at.item.Value[4] == 1, at.item.Value[5] == 1; {
 			case back:

@@ -50,7 +50,8 @@ type undoer struct {
 	chosen choice
 	back   takenBack
 	added  added
-	since  since
+	// brought are the rows whose objects later batches have brought to their new names.
+	brought *rowCursor
 	// freed are names that objects of the segment leave before those that had them come back: they are of chains.
 	freed map[string]bool
 	// chained are the inodes of the objects of chains in the segment.
@@ -83,10 +84,10 @@ func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
 		return batch.Plan{}, err
 	}
 	defer u.back.close()
-	if u.since, err = u.findSince(ctx, undone); err != nil {
+	if u.brought, err = u.findBrought(ctx, undone); err != nil {
 		return batch.Plan{}, err
 	}
-	defer u.since.close()
+	defer u.brought.close()
 	if err := u.segments(ctx, w, undone); err != nil {
 		return batch.Plan{}, err
 	}
@@ -190,7 +191,7 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 	slices.Reverse(rows)
 	for len(rows) > 0 {
 		end := 1
-		for end < len(rows) && rows[0].Group != "" && rows[end].Group == rows[0].Group {
+		for end < len(rows) && rows[end].Together(rows[0]) {
 			end++
 		}
 		if err := u.group(ctx, w, rows[:end], records); err != nil {
@@ -280,7 +281,7 @@ func (u *undoer) marks(rows []batch.Row) ([]mark, error) {
 		if m.by, err = u.back.by(r); err != nil {
 			return nil, err
 		}
-		if m.others, err = u.since.has(r); err != nil {
+		if _, m.others, err = u.brought.at(r.N); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/extsort"
 	"github.com/reshelf/reshelf/shared/listing"
 	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
@@ -207,11 +208,15 @@ func (p *planner) emitRow(ctx context.Context, place string, r batch.Row) error 
 	if err := p.tick(ctx); err != nil {
 		return err
 	}
-	raw, err := json.Marshal(r)
+	return addJSON(ctx, p.rows, []byte(place+string(r.From)), r)
+}
+
+func addJSON(ctx context.Context, to *extsort.Sorter, key []byte, value any) error {
+	raw, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("row of %s: %w", r.From.Text(), err)
+		return fmt.Errorf("%T: %w", value, err)
 	}
-	return p.rows.Add(ctx, []byte(place+string(r.From)), raw)
+	return to.Add(ctx, key, raw)
 }
 
 func decode[T any](raw []byte) (T, error) {

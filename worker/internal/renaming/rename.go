@@ -254,7 +254,7 @@ func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Reco
 // group is how many of the first rows move together.
 func group(rows []batch.Row) int {
 	end := 1
-	for end < len(rows) && rows[0].Group != "" && rows[end].Group == rows[0].Group {
+	for end < len(rows) && rows[end].Together(rows[0]) {
 		end++
 	}
 	return end
