@@ -25,8 +25,8 @@ func TestFasterTaken(t *testing.T) {
 	}
 	taken, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	want := map[string]string{ // all others are left as they are
-		"12.57": " group description composite",
-		"13.59": " absent group description composite",
+		"12.57": " group description composite condition plain numbers",
+		"13.59": " group description composite condition absent plain numbers",
 	}[version]
 	if taken != "taken:"+want {
 		t.Errorf("ExifTool %s: got %q, want %q", version, taken, want)
