@@ -24,6 +24,8 @@ var (
 	ErrNotExist = errors.New("does not exist")
 	// ErrChanged: the object is not the one whose identity was asked for; nothing was changed.
 	ErrChanged = errors.New("has changed")
+	// ErrRaced: others renamed the same objects at the same moment. Nothing is lost; what is where has to be looked at.
+	ErrRaced = errors.New("was renamed by others at the same moment")
 	// ErrNotRegular: the key names a symbolic link, a directory or a special file.
 	ErrNotRegular = errors.New("is not a regular file")
 	// ErrPermission: the store refused access.
@@ -116,6 +118,9 @@ type ExchangeRequest struct {
 	A, B archive.Key
 	// WantA and WantB are the identities that the objects at A and at B must have. Both have inode numbers, which differ.
 	WantA, WantB archive.Identity
+	// Known reports whether an object may be brought to A or B by other executions of what this exchange is part of, which are to be left
+	// alone; nil: none may.
+	Known func(archive.Identity) bool `json:"-"`
 }
 
 // Properties say what a store is and can do. They are fixed while the store is open.
@@ -216,11 +221,11 @@ type Store interface {
 	Rename(ctx context.Context, req RenameRequest) error
 
 	// Exchange gives two objects one another's names in one step, so that both are always there, each under one of the two
-	// names, and nothing can be replaced, whoever else writes. It may be repeated: where both have one another's names
-	// already, it succeeds. What was exchanged is what was asked for: if something else came to one of the names in the last moment,
-	// the names are exchanged back.
+	// names, and nothing can be replaced, whoever else writes.
 	//   ErrNotExist  nothing is at A or at B; nothing was changed
-	//   ErrChanged   what is at A is not WantA, or at B not WantB; nothing was changed, or it was changed back
+	//   ErrChanged   what is at A is not WantA, or at B not WantB, be it that both have one another's names already; nothing was changed
+	//   ErrRaced     the names were exchanged, and what is there is not what was meant. If it is something that is not Known, it
+	//                came in the last moment, and the names were exchanged back
 	//   ErrUnsupported  see Properties.Exchange
 	// After any other error the world has to be looked at. On local stores an exchange is durable only after Sync, of both keys.
 	Exchange(ctx context.Context, req ExchangeRequest) error

@@ -30,8 +30,9 @@
 // # Exchanging
 //
 // Two objects exchange their names by one renameat2(2) with RENAME_EXCHANGE, on the file systems that are known to have it. Both
-// are held open meanwhile, and both names are looked at afterwards: if somebody swapped one of the objects in the last moment, or
-// another execution was faster, the names are exchanged back. Nothing can be replaced by it, and neither name is ever free.
+// are held open meanwhile, and both names are looked at afterwards. If somebody swapped one of the objects in the last moment, the
+// names are exchanged back; what other executions of the same work did at that moment is left to them to judge. Nothing can be
+// replaced by it, and neither name is ever free.
 //
 // # Names that nobody sees
 //

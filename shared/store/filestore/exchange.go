@@ -42,10 +42,7 @@ func (s *Store) exchange(ctx context.Context, req store.ExchangeRequest) error {
 	}
 	defer b.close()
 	s.at("exchange: pinned")
-	switch {
-	case req.WantA.Same(s.identity(b.st)) && req.WantB.Same(s.identity(a.st)):
-		return nil
-	case !req.WantA.Same(s.identity(a.st)) || !req.WantB.Same(s.identity(b.st)):
+	if !req.WantA.Same(s.identity(a.st)) || !req.WantB.Same(s.identity(b.st)) {
 		return store.ErrChanged
 	}
 	err = s.exchangeNames(a.entry, b.entry)
@@ -61,34 +58,23 @@ func (s *Store) exchange(ctx context.Context, req store.ExchangeRequest) error {
 	return err
 }
 
-// exchangeTries is how often an exchange that was not what was meant is reversed, where another process exchanges the same names at
-// the same time: each leaves them as if it had not been there.
-const exchangeTries = 64
-
-// verifyExchange makes sure that what was exchanged is what was checked, and else exchanges back, until the names are as they were
-// right before. It touches them no more where others have brought something else to one of them.
+// verifyExchange makes sure that what was exchanged is what was checked. Where something is there that nobody of those who make the same
+// exchange brings there, somebody swapped it for one of the objects in the last moment, and the names are exchanged back.
 func (s *Store) verifyExchange(req store.ExchangeRequest, a, b *pinned) error {
 	at := both{a.entry, b.entry}
 	now, err := s.lookAt(at)
-	if err != nil || now.is(req, a, b) {
+	switch {
+	case err != nil || now.is(req, a, b):
 		return err
+	case !now.foreign(req):
+		return store.ErrRaced
 	}
 	s.at("exchange: mismatch seen")
-	made := now.files()
-	for range exchangeTries {
-		if err := s.exchangeNames(at.a, at.b); err != nil {
-			return fmt.Errorf("%w at the last moment and could not be exchanged back (%w)", store.ErrChanged, classify(err))
-		}
-		s.at("exchange: exchanged back")
-		now, err := s.lookAt(at)
-		switch {
-		case err != nil || now.is(req, a, b): // another execution of the request has made it
-			return err
-		case now.files() != made:
-			return store.ErrChanged
-		}
+	if err := s.exchangeNames(at.a, at.b); err != nil {
+		return fmt.Errorf("%w, and could not be exchanged back (%w)", store.ErrRaced, classify(err))
 	}
-	return fmt.Errorf("%w at the last moment, and others exchange the same names", store.ErrChanged)
+	s.at("exchange: exchanged back")
+	return store.ErrRaced
 }
 
 // both are the names of an exchange, and view what is there.
@@ -100,21 +86,27 @@ type (
 	}
 )
 
-// lookAt says what is at both names now. Where one is free, somebody has taken away what was exchanged: ErrChanged.
+// lookAt says what is at both names now. Where one is free, somebody has taken away what was exchanged: ErrRaced.
 func (s *Store) lookAt(at both) (v view, err error) {
 	if v.a, err = at.a.stat(); err == nil {
 		v.b, err = at.b.stat()
 	}
 	if isMissing(err) {
-		err = fmt.Errorf("%w: it was exchanged, and then renamed or deleted by somebody else", store.ErrChanged)
+		err = fmt.Errorf("%w: it was exchanged, and then renamed or deleted by somebody else", store.ErrRaced)
 	}
 	v.isA, v.isB = s.identity(v.a), s.identity(v.b)
 	return v, err
 }
 
-func (v view) files() [2]fileID { return [2]fileID{idOf(v.a), idOf(v.b)} }
-
 // is reports whether the objects of a request, which were pinned, have one another's names.
 func (v view) is(req store.ExchangeRequest, a, b *pinned) bool {
-	return v.files() == [2]fileID{idOf(b.st), idOf(a.st)} && req.WantB.Same(v.isA) && req.WantA.Same(v.isB)
+	return idOf(v.a) == idOf(b.st) && idOf(v.b) == idOf(a.st) && req.WantB.Same(v.isA) && req.WantA.Same(v.isB)
+}
+
+// foreign reports whether one of the names leads to what is neither of the request nor known to it, as it is wanted.
+func (v view) foreign(req store.ExchangeRequest) bool {
+	known := func(st unix.Stat_t, id archive.Identity) bool {
+		return isRegular(st) && (req.WantA.Same(id) || req.WantB.Same(id) || req.Known != nil && req.Known(id))
+	}
+	return !known(v.a, v.isA) || !known(v.b, v.isB)
 }

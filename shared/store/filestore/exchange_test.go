@@ -8,11 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"pgregory.net/rapid"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/store"
@@ -52,8 +50,8 @@ func TestExchangeOfWhatWasSwapped(t *testing.T) {
 			s := exchanging(t, dir)
 			req := exchangeRequest(t, s, "a", "b")
 			once(s, "exchange: pinned", func() { must(t, swap(dir)) })
-			if err := s.Exchange(t.Context(), req); !errors.Is(err, store.ErrChanged) {
-				t.Errorf("Exchange = %v, want %v", err, store.ErrChanged)
+			if err := s.Exchange(t.Context(), req); !errors.Is(err, store.ErrRaced) {
+				t.Errorf("Exchange = %v, want %v", err, store.ErrRaced)
 			}
 			got := readFiles(t, dir)
 			if got["b"] != "content of b" || got["a"] == "content of b" {
@@ -112,70 +110,40 @@ func TestExchangeRefused(t *testing.T) {
 	}
 }
 
-// stepwise is a process that stops at each of its steps.
-type stepwise struct {
-	at   chan string // closed when it has ended
-	wake chan struct{}
-	err  error
-}
-
-func startStepwise(t *testing.T, root string, do func(*filestore.Store) error) *stepwise {
-	s, err := filestore.Open(root, filestore.Options{})
-	must(t, err)
-	s.AllowExchange()
-	p := &stepwise{at: make(chan string), wake: make(chan struct{})}
-	s.SetStep(func(at string) {
-		p.at <- at
-		<-p.wake
-	})
-	go func() {
-		defer close(p.at)
-		defer s.Close()
-		p.err = do(s)
-	}()
-	<-p.at
-	return p
-}
-
-// next lets it go on to its next step, and returns false when there is none.
-func (p *stepwise) next() bool {
-	p.wake <- struct{}{}
-	_, more := <-p.at
-	return more
-}
-
-// Several processes make the same exchange, and each step of one can come between any two of the others. It is made once.
-func TestStoppedInExchange(t *testing.T) {
-	dir := t.TempDir()
-	rapid.Check(t, func(rt *rapid.T) {
-		root, err := os.MkdirTemp(dir, "")
-		must(t, err)
-		writeFiles(t, root, map[string]string{"a": "content of a", "d/b": "content of b"})
-		req := exchangeRequest(t, exchanging(t, root), "a", "d/b")
-		var all []*stepwise
-		start := func() {
-			all = append(all, startStepwise(t, root, func(s *filestore.Store) error { return s.Exchange(t.Context(), req) }))
-		}
-		start()
-		left := rapid.IntRange(0, 3).Draw(rt, "other processes")
-		for len(all) > 0 {
-			i := rapid.IntRange(0, len(all)).Draw(rt, "next")
-			switch {
-			case i == len(all) && left > 0:
-				left--
-				start()
-			case !all[i%len(all)].next():
-				if err := all[i%len(all)].err; err != nil {
-					rt.Errorf("Exchange: %v", err)
-				}
-				all = slices.Delete(all, i%len(all), i%len(all)+1)
+// What others that make the same exchange, or another one of the same objects, have brought to the names is left there: only their
+// records tell whether it is right.
+func TestExchangeLeavesWhatIsKnown(t *testing.T) {
+	for name, test := range map[string]struct {
+		at    string
+		other func(t *testing.T, s *filestore.Store) // meanwhile
+		want  map[string]string
+	}{
+		"made before": {"exchange: pinned", func(t *testing.T, s *filestore.Store) {
+			must(t, s.Exchange(t.Context(), exchangeRequest(t, s, "a", "b")))
+		}, map[string]string{"a": "content of a", "b": "content of b", "c": "content of c"}},
+		"taken back": {"exchange: exchanged", func(t *testing.T, s *filestore.Store) {
+			must(t, s.Exchange(t.Context(), exchangeRequest(t, s, "a", "b")))
+		}, map[string]string{"a": "content of a", "b": "content of b", "c": "content of c"}},
+		"gone on": {"exchange: exchanged", func(t *testing.T, s *filestore.Store) {
+			must(t, s.Exchange(t.Context(), exchangeRequest(t, s, "a", "c")))
+		}, map[string]string{"a": "content of c", "b": "content of a", "c": "content of b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeFiles(t, dir, map[string]string{"a": "content of a", "b": "content of b", "c": "content of c"})
+			s, other := exchanging(t, dir), exchanging(t, dir)
+			req := exchangeRequest(t, s, "a", "b")
+			known := map[uint64]bool{identity(t, s, "c").Inode: true}
+			req.Known = func(id archive.Identity) bool { return known[id.Inode] }
+			once(s, test.at, func() { test.other(t, other) })
+			if err := s.Exchange(t.Context(), req); !errors.Is(err, store.ErrRaced) {
+				t.Errorf("Exchange = %v, want %v", err, store.ErrRaced)
 			}
-		}
-		want := map[string]string{"a": "content of b", "d/b": "content of a"}
-		if got := readFiles(t, root); !maps.Equal(got, want) {
-			rt.Errorf("got files %q, want %q", got, want)
-		}
-	})
+			if got := readFiles(t, dir); !maps.Equal(got, test.want) {
+				t.Errorf("got files %q, want %q", got, test.want)
+			}
+		})
+	}
 }
 
 // A process that is killed at any step of a circle of four leaves every content at one of its names, and the exchanges that
