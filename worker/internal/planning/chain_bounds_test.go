@@ -125,7 +125,7 @@ func TestChainsAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &graph{}
 			g.wait(end{unit: 1, inode: 1, rows: tt.rows, bytes: tt.bytes}, end{unit: 2, inode: 2, rows: 1, bytes: 1})
-			c := g.solve()
+			c := g.solve(true)
 			if got := c.of(1).fate; got != tt.want {
 				t.Errorf("the one that waits: got fate %d, want %d", got, tt.want)
 			}

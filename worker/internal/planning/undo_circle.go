@@ -162,7 +162,7 @@ func (u *undoer) checkHome(c *whirl, i int) {
 	case !own || !c.back[held].Moves():
 		settle(&c.back[i], batch.Failed, batch.ReasonConflict, fmt.Sprintf(
 			"something else has the old name %s by now; undo what brought it there, or move it away, and undo again", old.Text()))
-	case !u.chains() || !u.props.Exchange:
+	case !u.exchanges():
 		settle(&c.back[i], batch.Failed, batch.ReasonUnsupported, fmt.Sprintf(
 			"%s has the old name %s, and here names cannot be exchanged in one step; undo it on the machine whose disk it is, without --assume-single-writer",
 			c.back[held].From.Text(), old.Text()))
