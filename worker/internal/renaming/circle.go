@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -66,7 +67,7 @@ func (m *mover) circle(ctx context.Context, rows []batch.Row, records []batch.Re
 	c := newCircle(steps)
 	why := m.whyNot(c, blocked)
 	for try := 0; ; try++ {
-		if err := m.survey(ctx, c); err != nil {
+		if err := m.steady(ctx, c); err != nil {
 			return err
 		}
 		if c.complete() {
@@ -126,10 +127,26 @@ func (m *mover) survey(ctx context.Context, c *circle) error {
 			c.place[s], c.holds[name] = name, s
 		}
 	}
-	if len(c.place) < len(c.steps) {
-		return m.reachable(ctx)
-	}
 	return nil
+}
+
+// steady looks at all names of a circle, and again until it sees twice the same where an object is at none of them: another execution
+// may have renamed it while it was looked for.
+func (m *mover) steady(ctx context.Context, c *circle) error {
+	var before map[archive.Key]store.Sight
+	for range circleTries {
+		if err := m.survey(ctx, c); err != nil {
+			return err
+		}
+		if len(c.place) == len(c.steps) {
+			return nil
+		}
+		if maps.Equal(before, c.at) {
+			break
+		}
+		before = c.at
+	}
+	return m.reachable(ctx)
 }
 
 // complete reports whether all objects are at their new names, changed there or not.
@@ -218,7 +235,7 @@ func (m *mover) putBack(ctx context.Context, c *circle, why reason) error {
 			failed = err
 		}
 		before := c.place
-		if err := m.survey(ctx, c); err != nil {
+		if err := m.steady(ctx, c); err != nil {
 			return err
 		}
 		if c.complete() { // by another execution
