@@ -135,3 +135,37 @@ func TestChainsAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// A circle is found however many units it has, those that wait for it come after it, and it is bounded like a chain.
+func TestLongCircles(t *testing.T) {
+	for name, tt := range map[string]struct {
+		units    int64
+		exchange bool
+		want     fate
+	}{
+		"as long as can be": {maxChain - 1, true, moves},
+		"too long":          {maxChain, true, chainTooLong},
+		"no exchange":       {3, false, inCircle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &graph{}
+			at := func(i int64) end { return end{unit: i, inode: uint64(i) + 1, rows: 1, bytes: 1} }
+			for i := range tt.units {
+				g.wait(at(i), at((i+1)%tt.units))
+			}
+			g.wait(at(tt.units), at(0)) // behind the circle
+			c := g.solve(tt.exchange)
+			last := int32(-1)
+			for i := range tt.units {
+				u := c.of(i)
+				if u.fate != tt.want {
+					t.Fatalf("unit %d: fate %d, want %d", i, u.fate, tt.want)
+				}
+				last = max(last, u.order)
+			}
+			if u := c.of(tt.units); tt.want == moves && (u.fate != moves || u.order != last+1) || tt.want == inCircle && u.fate != stays {
+				t.Errorf("the unit behind the circle: fate %d, order %d, the last of the circle has %d", u.fate, u.order, last)
+			}
+		})
+	}
+}

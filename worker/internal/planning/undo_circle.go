@@ -17,8 +17,9 @@ type whirl struct {
 	back []batch.Row // their reverse
 	at   map[archive.Key]store.Sight
 	// place is the name at which each object is, by its place in rows; "" where it is at none. holds is the reverse.
-	place []archive.Key
-	holds map[archive.Key]int
+	place   []archive.Key
+	holds   map[archive.Key]int
+	byInode map[uint64]int // places in rows
 }
 
 // circle reverses rows that got one another's names, if any of them is chosen: all of them that are there. Where one has changed, or cannot
@@ -29,7 +30,7 @@ func (u *undoer) circle(ctx context.Context, w *writer, rows []batch.Row, record
 	if err != nil || !slices.ContainsFunc(marks, func(m mark) bool { return m.chosen }) {
 		return err
 	}
-	c := &whirl{rows: rows, at: map[archive.Key]store.Sight{}, holds: map[archive.Key]int{}}
+	c := &whirl{rows: rows, at: map[archive.Key]store.Sight{}, holds: map[archive.Key]int{}, byInode: map[uint64]int{}}
 	if err := c.look(ctx, u.archive, records); err != nil {
 		return err
 	}
@@ -47,9 +48,8 @@ func (u *undoer) circle(ctx context.Context, w *writer, rows []batch.Row, record
 // look looks at all names, and finds the objects as they were wanted, or as they were recorded.
 func (c *whirl) look(ctx context.Context, st store.Store, records map[archive.Key]batch.Record) error {
 	c.place = make([]archive.Key, len(c.rows))
-	byInode := map[uint64]int{}
 	for i, r := range c.rows {
-		byInode[r.Want.Inode] = i
+		c.byInode[r.Want.Inode] = i
 	}
 	for _, r := range c.rows {
 		for _, name := range []archive.Key{r.From, r.To} {
@@ -61,7 +61,7 @@ func (c *whirl) look(ctx context.Context, st store.Store, records map[archive.Ke
 				return err
 			}
 			c.at[name] = s
-			if i, ok := byInode[s.Object.Inode]; ok && s.Object.Inode != 0 && s.Is(wanted(c.rows[i], records)) && (c.place[i] == "" || name == c.rows[i].To) {
+			if i, ok := c.byInode[s.Object.Inode]; ok && s.Object.Inode != 0 && s.Is(wanted(c.rows[i], records)) && (c.place[i] == "" || name == c.rows[i].To) {
 				delete(c.holds, c.place[i])
 				c.place[i], c.holds[name] = name, i
 			}
@@ -113,38 +113,37 @@ func (c *whirl) changed(i int, recorded bool) bool {
 			return true
 		}
 	}
-	to := c.rows[i].To
-	known := func(r batch.Row) bool { return r.Want.Inode == c.at[to].Object.Inode }
-	return recorded && c.at[to].Taken && !slices.ContainsFunc(c.rows, known)
+	return recorded && c.foreign(c.rows[i].To)
+}
+
+// foreign reports whether something is at a name that is none of the circle's objects, not even a changed one.
+func (c *whirl) foreign(name archive.Key) bool {
+	_, known := c.byInode[c.at[name].Object.Inode]
+	return c.at[name].Taken && !known
 }
 
 const broughtAgain = "another batch has brought it to this name again; undo that one first: reshelf history says which"
 
 // straighten settles the rows that would move and need not, or cannot.
 func (u *undoer) straighten(c *whirl) {
-	home, away, off := 0, 0, 0 // objects at their old names, elsewhere, and neither at those nor at their new ones
+	moving, off := 0, 0 // off: at neither of their names
 	for i := range c.back {
-		switch at := c.place[i]; {
-		case !c.back[i].Moves():
-		case at == c.rows[i].From:
-			home++
-		default:
-			away++
-			if at != c.rows[i].To {
+		if c.back[i].Moves() {
+			moving++
+			if at := c.place[i]; at != c.rows[i].From && at != c.rows[i].To {
 				off++
 			}
 		}
 	}
-	// Half way, each object is at a name that another one has to get, so none of them may be lacking.
-	torn := away > 0 && (home > 0 || off > 0)
 	for i := range c.back {
 		back := &c.back[i]
 		switch {
 		case !back.Moves():
-		case away == 0, torn && home+away < len(c.back) && c.place[i] == c.rows[i].From:
+		case c.place[i] == c.rows[i].From && (off == 0 || moving < len(c.back)):
 			back.Back = true
 			settle(back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
-		case torn && home+away < len(c.back):
+		case off > 0 && moving < len(c.back):
+			// Each row is carried out from the name that its object was to get, unless all of the circle are.
 			settle(back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(
 				"it is in a circle of objects that was renamed half way, and not all of them are there as they were; it is at the name %s: rename it back by hand", c.place[i].Text()))
 		default:
@@ -153,18 +152,18 @@ func (u *undoer) straighten(c *whirl) {
 	}
 }
 
-// checkHome settles a row whose old name its object cannot get.
+// checkHome settles a row whose old name its object cannot get, unless that is because of another row that keeps it where it is anyway.
 func (u *undoer) checkHome(c *whirl, i int) {
 	old := c.rows[i].From
 	held, own := c.holds[old]
 	switch {
-	case own && held == i, !c.at[old].Taken, u.freed[u.name(old)] && !own:
-	case !own || !c.back[held].Moves():
+	case own && held == i, !c.at[old].Taken, c.foreign(old) && u.freed[u.name(old)]:
+	case c.foreign(old), own && !c.back[held].Moves() && !blocksUndo(c.back[held].Reason):
 		settle(&c.back[i], batch.Failed, batch.ReasonConflict, fmt.Sprintf(
 			"something else has the old name %s by now; undo what brought it there, or move it away, and undo again", old.Text()))
 	case !u.exchanges():
 		settle(&c.back[i], batch.Failed, batch.ReasonUnsupported, fmt.Sprintf(
-			"%s has the old name %s, and here names cannot be exchanged in one step; undo it on the machine whose disk it is, without --assume-single-writer",
-			c.back[held].From.Text(), old.Text()))
+			"another object of its circle has the old name %s, and here names cannot be exchanged in one step; undo it on the machine whose disk it is, without --assume-single-writer",
+			old.Text()))
 	}
 }

@@ -77,7 +77,6 @@ func (m *mover) bring(ctx context.Context, c *circle, goal func(*step) archive.K
 	}
 	for _, sh := range c.plan(goal) {
 		m.hold.Advance(0, 0)
-		m.touched.add(sh.to, sh.from)
 		if err := m.shift(ctx, c, sh); err != nil {
 			return sh.step, err
 		}
