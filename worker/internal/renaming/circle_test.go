@@ -281,6 +281,44 @@ func TestStoppedInCircle(t *testing.T) {
 	}
 }
 
+// A worker is stopped right before an exchange that its successor makes, and wakes. The successor records it much later than anybody waits for:
+// the exchange was made twice, and is taken back.
+func TestLateExchangeAndSlowSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCircles(t, "a -> b", "b -> a")
+		looked, recorded, settle := make(chan struct{}), make(chan error), make(chan struct{})
+		slow := &hooked{Store: w.archive.Store, before: func(op string, _ archive.Key) error {
+			if op == "sync" {
+				close(looked)
+				<-settle
+			}
+			return nil
+		}}
+		p := &process{left: 1 << 30, lapsesAt: 1 << 30, delays: []int{0}}
+		sleepy := mortal{w.archive.Store, p}
+		overtake := &hooked{Store: w.archive.Store}
+		overtake.before = func(op string, _ archive.Key) error {
+			if op == "exchange" && !p.overtaken { // both objects were looked at
+				p.overtaken = true
+				go func() { recorded <- w.executeOn(claim{}, slow) }()
+				<-looked
+			}
+			return nil
+		}
+		sleepy.Store = overtake
+		led := w.led
+		twin := *w
+		twin.epoch = 100
+		twin.led = led
+		if err := twin.executeOn(claim{held: p.held}, sleepy); !errors.Is(err, errLapsed) {
+			t.Errorf("Rename = %v, want %v", err, errLapsed)
+		}
+		close(settle)
+		check(t, <-recorded)
+		w.checkWorld(t, nil)
+	})
+}
+
 // undoes undoes the batch; then every object has its name again.
 func (w *world) undoes(t *testing.T, moves []string) {
 	t.Helper()
