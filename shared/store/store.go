@@ -24,6 +24,8 @@ var (
 	ErrNotExist = errors.New("does not exist")
 	// ErrChanged: the object is not the one whose identity was asked for; nothing was changed.
 	ErrChanged = errors.New("has changed")
+	// ErrRaced: others renamed the same objects at the same moment. Nothing is lost; what is where has to be looked at.
+	ErrRaced = errors.New("was renamed by others at the same moment")
 	// ErrNotRegular: the key names a symbolic link, a directory or a special file.
 	ErrNotRegular = errors.New("is not a regular file")
 	// ErrPermission: the store refused access.
@@ -111,6 +113,16 @@ type Undone struct {
 	Was archive.Identity `json:"was"`
 }
 
+// ExchangeRequest says which two objects get one another's names.
+type ExchangeRequest struct {
+	A, B archive.Key
+	// WantA and WantB are the identities that the objects at A and at B must have. Both have inode numbers, which differ.
+	WantA, WantB archive.Identity
+	// Known reports whether an object may be brought to A or B by other executions of what this exchange is part of, which are to be left
+	// alone; nil: none may.
+	Known func(archive.Identity) bool `json:"-"`
+}
+
 // Properties say what a store is and can do. They are fixed while the store is open.
 type Properties struct {
 	// Root is the store's root.
@@ -127,6 +139,8 @@ type Properties struct {
 	// AtomicRename: where nobody assumes a single writer, a rename is one step, and its object is known again at the new name
 	// whatever has come to the old one. So an execution that was stopped half way does no harm when it goes on.
 	AtomicRename bool
+	// Exchange: two objects can exchange their names in one step. It is set only where AtomicRename is.
+	Exchange bool
 	// RenameMethod names how renames are made, for doctor and reports: "renameat2", "link+unlink", …
 	RenameMethod string
 	// Remedy says what would make renames safe, where GuardedRename is false.
@@ -205,6 +219,16 @@ type Store interface {
 	//   ErrUnsupported  see Properties.GuardedRename
 	// On local stores a rename is durable only after Sync.
 	Rename(ctx context.Context, req RenameRequest) error
+
+	// Exchange gives two objects one another's names in one step, so that both are always there, each under one of the two
+	// names, and nothing can be replaced, whoever else writes.
+	//   ErrNotExist  nothing is at A or at B; nothing was changed
+	//   ErrChanged   what is at A is not WantA, or at B not WantB, be it that both have one another's names already; nothing was changed
+	//   ErrRaced     the names were exchanged, and what is there is not what was meant. If it is something that is not Known, it
+	//                came in the last moment, and the names were exchanged back
+	//   ErrUnsupported  see Properties.Exchange
+	// After any other error the world has to be looked at. On local stores an exchange is durable only after Sync, of both keys.
+	Exchange(ctx context.Context, req ExchangeRequest) error
 
 	// Sync makes finished renames from and to these keys durable, in their order: give the targets before the sources.
 	Sync(ctx context.Context, keys []archive.Key) error

@@ -126,3 +126,7 @@ func (a aside) Delete(ctx context.Context, key archive.Key, want archive.Identit
 func (a aside) Rename(context.Context, store.RenameRequest) error {
 	return fmt.Errorf("rename in a ledger that is only read: %w", store.ErrUnsupported)
 }
+
+func (a aside) Exchange(context.Context, store.ExchangeRequest) error {
+	return fmt.Errorf("exchange in a ledger that is only read: %w", store.ErrUnsupported)
+}

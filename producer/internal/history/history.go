@@ -335,15 +335,18 @@ func (h *History) segment(ctx context.Context, s source, plan batch.Plan, n int,
 			Batch: s.batch.ID, Kind: s.batch.Kind, Archive: s.batch.Archive, Undoes: s.batch.Undoes, From: r.From, To: r.To,
 			Moved: rec.To != "" || rec.Outcome == batch.Done, Outcome: rec.Outcome, Reason: rec.Reason, Message: rec.Message, row: r.N,
 		}
+		if rec.To != "" {
+			m.To = rec.To // of a circle that was left half way, an object can be at another name of it
+		}
 		if s.batch.Kind == batch.Rename && s.batch.Renaming != nil {
 			m.Template = s.batch.Renaming.Template
 		}
 		switch {
 		case m.Moved && r.From == key:
 			out = append(out, event{m, left})
-		case m.Moved:
+		case m.Moved && m.To == key:
 			out = append(out, event{m, came})
-		case r.From == key && (rec.Outcome != "" && rec.Reason != batch.ReasonCancelled || !s.over):
+		case !m.Moved && r.From == key && (rec.Outcome != "" && rec.Reason != batch.ReasonCancelled || !s.over):
 			out = append(out, event{m, tried})
 		}
 	}

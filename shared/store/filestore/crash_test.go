@@ -29,10 +29,12 @@ const crashVariable = "RESHELF_TEST_CRASH"
 // crashRun is one operation in a child process that kills itself at a step.
 type crashRun struct {
 	Dir    string
-	Op     string // create, replace, rename
+	Op     string // create, replace, rename, exchange
 	Mode   string // "", link, copy
 	Step   int    // kill at the step of this number, from 0
 	Rename store.RenameRequest
+	// Exchanges are made in turn, as far as they can be.
+	Exchanges []store.ExchangeRequest
 }
 
 const crashContent = "the content, whole"
@@ -55,7 +57,7 @@ func TestMain(m *testing.M) {
 
 // do runs the operation; with kill it does not come back if there is a step of that number.
 func (r crashRun) do(kill bool) error {
-	s, err := filestore.Open(r.Dir, filestore.Options{Ledger: r.Op != "rename"})
+	s, err := filestore.Open(r.Dir, filestore.Options{Ledger: r.Op == "create" || r.Op == "replace"})
 	if err != nil {
 		return err
 	}
@@ -83,6 +85,15 @@ func (r crashRun) do(kill bool) error {
 		return s.Create(ctx, "d/e/a", strings.NewReader(crashContent))
 	case "replace":
 		return s.Replace(ctx, "d/e/a", strings.NewReader(crashContent))
+	}
+	if r.Op == "exchange" {
+		s.AllowExchange()
+		for _, req := range r.Exchanges {
+			if err := s.Exchange(ctx, req); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return s.Rename(ctx, r.Rename)
 }

@@ -27,6 +27,13 @@
 // is at least 2 and both names are listed exactly so: on a file system that folds case "A" and "a" are one link, and
 // removing either would lose the file. Changes of case only are refused there.
 //
+// # Exchanging
+//
+// Two objects exchange their names by one renameat2(2) with RENAME_EXCHANGE, on the file systems that are known to have it. Both
+// are held open meanwhile, and both names are looked at afterwards. If somebody swapped one of the objects in the last moment, the
+// names are exchanged back; what other executions of the same work did at that moment is left to them to judge. Nothing can be
+// replaced by it, and neither name is ever free.
+//
 // # Names that nobody sees
 //
 // Files are written under a name with [store.TempPrefix] in the directory where they go. A process that is killed can

@@ -32,7 +32,7 @@ func classify(err error) error {
 		return err
 	}
 	for _, known := range []error{
-		store.ErrExist, store.ErrNotExist, store.ErrChanged, store.ErrNotRegular, store.ErrPermission,
+		store.ErrExist, store.ErrNotExist, store.ErrChanged, store.ErrRaced, store.ErrNotRegular, store.ErrPermission,
 		store.ErrUnsupported, store.ErrUnavailable, store.ErrNoSpace,
 	} {
 		if errors.Is(err, known) {

@@ -20,6 +20,12 @@ func (s *Store) Unguard() {
 	s.props = fileSystem{keepsInode: true}.properties(s.props.Root)
 }
 
+// AllowExchange lets s exchange names although the type of the file system does not say that they can be told apart for good: files
+// that were just made can.
+func (s *Store) AllowExchange() {
+	s.keepsInode, s.props.AtomicRename, s.props.Exchange = true, true, true
+}
+
 // SpillAbove bounds the entries that a listing holds in memory.
 func (s *Store) SpillAbove(entries int) { s.inMemory = entries }
 

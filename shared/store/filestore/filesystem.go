@@ -19,18 +19,21 @@ type fileSystem struct {
 	// keepsInode: inode numbers survive until the file is removed; elsewhere they are made up when a file is first seen.
 	keepsInode bool
 	// passing: inode numbers can change all the same, when a file is first written to or where the file system is mounted again.
-	passing   bool
+	passing bool
+	// exchanges: renameat2 knows RENAME_EXCHANGE.
+	exchanges bool
 	foldsCase bool
 }
 
 const (
-	zfsMagic      = 0x2fc12fc1 // OpenZFS, include/sys/fs/zfs.h
-	ntfs3Magic    = 0x7366746e // Linux, fs/ntfs3/super.c
-	hfsplusMagic  = 0x482b     // Linux, fs/hfsplus/hfsplus_raw.h
-	casefoldFlag  = 0x40000000 // FS_CASEFOLD_FL, Linux, include/uapi/linux/fs.h
-	methodRename  = "renameat2"
-	methodLink    = "link+unlink"
-	remedyRenames = "keep the archive on ext4, XFS, Btrfs, ZFS or another local file system and run Reshelf on that machine, " +
+	zfsMagic       = 0x2fc12fc1 // OpenZFS, include/sys/fs/zfs.h
+	ntfs3Magic     = 0x7366746e // Linux, fs/ntfs3/super.c
+	hfsplusMagic   = 0x482b     // Linux, fs/hfsplus/hfsplus_raw.h
+	casefoldFlag   = 0x40000000 // FS_CASEFOLD_FL, Linux, include/uapi/linux/fs.h
+	methodRename   = "renameat2"
+	methodLink     = "link+unlink"
+	remedyExchange = "give one of them another name first"
+	remedyRenames  = "keep the archive on ext4, XFS, Btrfs, ZFS or another local file system and run Reshelf on that machine, " +
 		"or make sure that nothing else writes to it and allow it with --assume-single-writer"
 )
 
@@ -52,8 +55,10 @@ func fileSystemOfType(magic uint32) fileSystem {
 	case unix.OVERLAYFS_SUPER_MAGIC: // numbers can change with a copy up or a mount: Linux, Documentation/filesystems/overlayfs.rst
 		return fileSystem{guarded: true, keepsInode: true, passing: true}
 	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC,
-		unix.F2FS_SUPER_MAGIC, unix.BCACHEFS_SUPER_MAGIC, unix.RAMFS_MAGIC, zfsMagic, ntfs3Magic:
-		// ZFS knows RENAME_NOREPLACE since OpenZFS 2.2; before, Rename says so by its error.
+		unix.F2FS_SUPER_MAGIC, unix.BCACHEFS_SUPER_MAGIC, unix.RAMFS_MAGIC, zfsMagic:
+		// ZFS knows RENAME_NOREPLACE and RENAME_EXCHANGE since OpenZFS 2.2, ramfs the latter since Linux 5.16; before, they say so by an error.
+		return fileSystem{guarded: true, keepsInode: true, exchanges: true}
+	case ntfs3Magic:
 		return fileSystem{guarded: true, keepsInode: true}
 	case unix.MSDOS_SUPER_MAGIC, unix.EXFAT_SUPER_MAGIC:
 		return fileSystem{guarded: true, foldsCase: true}
@@ -74,6 +79,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		KeepsMTime:    true,
 		GuardedRename: fs.guarded,
 		AtomicRename:  fs.guarded && fs.keepsInode && !fs.passing,
+		Exchange:      fs.guarded && fs.keepsInode && !fs.passing && fs.exchanges,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
 		Folders:       true,

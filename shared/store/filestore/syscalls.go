@@ -74,6 +74,12 @@ func (s *Store) renameNoReplace(from *os.File, name string, to *os.File, newname
 	})
 }
 
+// exchangeNames exchanges what is at two names. No file system of one machine interrupts it, so it is not repeated: a repetition
+// would exchange them back.
+func (s *Store) exchangeNames(a, b entry) error {
+	return s.renameat2(int(a.dir.Fd()), a.name, int(b.dir.Fd()), b.name, unix.RENAME_EXCHANGE)
+}
+
 // fsyncDir makes the names in dir durable; dir may have been opened with O_PATH.
 func fsyncDir(dir *os.File) error {
 	f, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)

@@ -42,7 +42,7 @@ func New(root archive.Root) *Store {
 
 // Properties implements store.Store. Parallel is more than 1 so that tests work on several objects at once.
 func (s *Store) Properties() store.Properties {
-	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, AtomicRename: true, RenameMethod: "memory", Folders: true, Parallel: 4}
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, AtomicRename: true, Exchange: true, RenameMethod: "memory", Folders: true, Parallel: 4}
 }
 
 // Close implements store.Store. The objects stay.
@@ -285,6 +285,34 @@ func (s *Store) rename(req store.RenameRequest) error {
 	}
 	s.drop(req.From)
 	s.put(req.To, src)
+	return nil
+}
+
+// Exchange implements store.Store.
+func (s *Store) Exchange(ctx context.Context, req store.ExchangeRequest) error {
+	err := check(ctx, req.A, req.B)
+	if err == nil {
+		err = s.exchange(req)
+	}
+	return failed("exchange "+req.A.Text()+" with", req.B, err)
+}
+
+func (s *Store) exchange(req store.ExchangeRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, errA := s.get(req.A)
+	b, errB := s.get(req.B)
+	switch {
+	case errA != nil:
+		return errA
+	case errB != nil:
+		return errB
+	case req.WantA.Inode == 0 || req.WantB.Inode == 0 || req.WantA.Inode == req.WantB.Inode:
+		return fmt.Errorf("%w: these two cannot be told apart", store.ErrUnsupported)
+	case !req.WantA.Same(a.identity) || !req.WantB.Same(b.identity):
+		return store.ErrChanged
+	}
+	s.objects[req.A], s.objects[req.B] = b, a
 	return nil
 }
 

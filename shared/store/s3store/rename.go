@@ -30,6 +30,11 @@ func (s *Store) Rename(ctx context.Context, req store.RenameRequest) error {
 	return nil
 }
 
+// Exchange implements store.Store: no request exchanges two objects.
+func (s *Store) Exchange(_ context.Context, req store.ExchangeRequest) error {
+	return failed("exchange "+req.A.Text()+" with", req.B, fmt.Errorf("%w: a bucket renames by copying; give one of them another name first", store.ErrUnsupported))
+}
+
 func (s *Store) rename(ctx context.Context, req store.RenameRequest) error {
 	if err := s.enter(ctx, req.From, req.To); err != nil {
 		return err

@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts Options) {
 	t.Run("Delete", s.remove)
 	t.Run("Rename", s.rename)
 	t.Run("RenameRaces", s.renameRaces)
+	t.Run("Exchange", s.exchange)
 	t.Run("Keys", s.keys)
 	t.Run("Folders", s.folders)
 	t.Run("Cancelled", s.cancelled)

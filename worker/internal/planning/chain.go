@@ -12,10 +12,11 @@ import (
 )
 
 // Units can want names that others have now and leave. Such a unit waits for the others: it is carried out after them, by the
-// same worker, in the same segment. What waits for one another is a chain. See docs/decisions/chains.md.
+// same worker, in the same segment. What waits for one another is a chain. Units that wait for themselves, by others, are a circle: where
+// names can be exchanged in one step, they move together. See docs/decisions/chains.md.
 
 const (
-	// maxWaits bounds for how many names units wait in one plan: about 100 bytes of memory each. Units above it are refused.
+	// maxWaits bounds for how many names units wait in one plan: about 150 bytes of memory each. Units above it are refused.
 	maxWaits = 1 << 20
 	// maxChain bounds the rows of one chain, which are one segment, and maxChainBytes what they are when they are stored.
 	maxChain      = 20_000
@@ -29,7 +30,9 @@ const (
 	notInChain   fate = iota
 	moves             // when those that it waits for have moved
 	stays             // one that it waits for does not move
-	inCircle          // it waits for itself, by others
+	inCircle          // it waits for itself, by others, and names cannot be exchanged
+	linkedCircle      // it waits for itself, by others, and objects of these are one file
+	foldedCircle      // it waits for itself, by others, for a name that differs in case or form from the one that it gets
 	chainTooLong      // see maxChain
 )
 
@@ -47,9 +50,11 @@ type chained struct {
 	rows   int32
 	bytes  int32
 	chain  int32
-	// order counts within the plan: a unit has a greater one than all that it waits for.
+	// order counts within the plan: a unit has a greater one than all that it waits for, and units of a circle follow one another.
 	order int32
 	fate  fate
+	// folded: a name that it waits for is not exactly the one that it gets.
+	folded bool
 }
 
 // of is the unit of that number; its fate is notInChain where it is in none.
@@ -86,7 +91,7 @@ func (r *resolver) findChains(ctx context.Context, units, verdicts *extsort.Sort
 			return chains{}, err
 		}
 	}
-	return g.solve(), nil
+	return g.solve(r.exchanges()), nil
 }
 
 // spread adds each row that would move to movers, by its old name, and each condition to waits, by the name that it is about.
@@ -108,7 +113,7 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 			}
 		}
 		for _, v := range against {
-			e.inode = u.Rows[v.Row].Want.Inode
+			e.inode, e.folded = u.Rows[v.Row].Want.Inode, u.Rows[v.Row].To != v.Awaits
 			if err := waits.Add(ctx, []byte(v.Awaits), e.encode()); err != nil {
 				return err
 			}
@@ -139,22 +144,26 @@ type end struct {
 	inode uint64
 	rows  int32 // of the unit
 	bytes int32 // that the unit is when it is stored
+	// folded: see chained.
+	folded bool
 }
 
 func (e end) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(e.unit))
 	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, e.inode), uint32(e.rows))
-	return binary.BigEndian.AppendUint32(b, uint32(e.bytes))
+	return append(binary.BigEndian.AppendUint32(b, uint32(e.bytes)), bit(e.folded))
 }
 
 func decodeEnd(b []byte) end {
 	return end{
 		int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]),
-		int32(binary.BigEndian.Uint32(b[16:])), int32(binary.BigEndian.Uint32(b[20:])),
+		int32(binary.BigEndian.Uint32(b[16:])), int32(binary.BigEndian.Uint32(b[20:])), b[24] == 1,
 	}
 }
 
-func (e end) chained() chained { return chained{number: e.unit, rows: e.rows, bytes: e.bytes} }
+func (e end) chained() chained {
+	return chained{number: e.unit, rows: e.rows, bytes: e.bytes, folded: e.folded}
+}
 
 // meet joins those that wait for a name with the unit that leaves it, if there is one.
 func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*graph, error) {
@@ -188,8 +197,11 @@ type graph struct {
 	edges []edge
 }
 
-// edge: unit waits for other. Both are numbers of units, and in solve places in graph.units.
-type edge struct{ unit, other int64 }
+// edge: unit waits for other. Both are numbers of units, and in solve places in graph.units. inode is that of the object that waits.
+type edge struct {
+	unit, other int64
+	inode       uint64
+}
 
 func (g *graph) stuck(e end) {
 	u := e.chained()
@@ -205,11 +217,11 @@ func (g *graph) wait(e, other end) {
 		return
 	}
 	g.units = append(g.units, e.chained(), other.chained())
-	g.edges = append(g.edges, edge{e.unit, other.unit})
+	g.edges = append(g.edges, edge{e.unit, other.unit, e.inode})
 }
 
-// solve finds what becomes of all units, in time and memory that grow with their number.
-func (g *graph) solve() chains {
+// solve finds what becomes of all units, in time and memory that grow with their number. Circles move where names can be exchanged.
+func (g *graph) solve(exchange bool) chains {
 	g.number()
 	waiters := g.backward()
 	left := make([]int32, len(g.units)) // how many each still waits for
@@ -217,7 +229,7 @@ func (g *graph) solve() chains {
 		left[e.unit]++
 	}
 	g.keepWaiters(waiters)
-	g.order(waiters, left)
+	g.order(waiters, left, g.circles(waiters, exchange))
 	n := g.connect()
 	g.limit(n)
 	return chains{units: g.units, leaders: make([]archive.Key, n)}
@@ -225,16 +237,20 @@ func (g *graph) solve() chains {
 
 // number sorts the units, each once, and makes the edges places in them.
 func (g *graph) number() {
-	slices.SortFunc(g.units, func(a, b chained) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(b.fate, a.fate)) })
+	slices.SortFunc(g.units, func(a, b chained) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(b.fate, a.fate), cmp.Compare(bit(b.folded), bit(a.folded)))
+	})
 	g.units = slices.CompactFunc(g.units, func(a, b chained) bool { return a.number == b.number }) // keeps the greatest fate
 	place := func(number int64) int64 {
 		i, _ := slices.BinarySearchFunc(g.units, number, func(c chained, n int64) int { return cmp.Compare(c.number, n) })
 		return int64(i)
 	}
 	for i, e := range g.edges {
-		g.edges[i] = edge{place(e.unit), place(e.other)}
+		g.edges[i] = edge{place(e.unit), place(e.other), e.inode}
 	}
-	compare := func(a, b edge) int { return cmp.Or(cmp.Compare(a.other, b.other), cmp.Compare(a.unit, b.unit)) }
+	compare := func(a, b edge) int {
+		return cmp.Or(cmp.Compare(a.other, b.other), cmp.Compare(a.unit, b.unit), cmp.Compare(a.inode, b.inode))
+	}
 	slices.SortFunc(g.edges, compare)
 	g.edges = slices.Compact(g.edges)
 }
@@ -271,26 +287,45 @@ func (g *graph) keepWaiters(waiters func(int64) []edge) {
 	}
 }
 
-// order numbers the units so that each comes after all that it waits for (A. B. Kahn, CACM 5, 1962). Those that cannot be numbered
-// wait for themselves, or for such units.
-func (g *graph) order(waiters func(int64) []edge, left []int32) {
+// order numbers the units so that each comes after all that it waits for (A. B. Kahn, CACM 5, 1962), a circle like one unit. Those that
+// cannot be numbered wait for circles that cannot move.
+func (g *graph) order(waiters func(int64) []edge, left []int32, circles circles) {
 	queue := make([]int64, 0, len(g.units))
+	ready := func(i int64) {
+		members := circles.of(i)
+		for _, m := range members {
+			if left[m] > 0 || g.units[m].fate != notInChain {
+				return
+			}
+		}
+		queue = append(queue, members...)
+	}
 	for i := range g.units {
-		if left[i] == 0 && g.units[i].fate == notInChain {
-			queue = append(queue, int64(i))
+		for _, e := range waiters(int64(i)) {
+			if circles.same(e.unit, e.other) {
+				left[e.unit]--
+			}
+		}
+	}
+	for i := range g.units {
+		if circles.first(int64(i)) {
+			ready(int64(i))
 		}
 	}
 	for n := 0; n < len(queue); n++ {
 		g.units[queue[n]].fate, g.units[queue[n]].order = moves, int32(n)
 		for _, e := range waiters(queue[n]) {
-			if left[e.unit]--; left[e.unit] == 0 && g.units[e.unit].fate == notInChain {
-				queue = append(queue, e.unit)
+			if circles.same(e.unit, e.other) {
+				continue
+			}
+			if left[e.unit]--; left[e.unit] == 0 {
+				ready(e.unit)
 			}
 		}
 	}
 	for i := range g.units {
 		if g.units[i].fate == notInChain {
-			g.units[i].fate = inCircle
+			g.units[i].fate = stays
 		}
 	}
 }
@@ -368,7 +403,13 @@ func (v verdict) because(f fate) verdict {
 	v.Awaits = ""
 	switch f {
 	case inCircle:
-		v.Message += ", and waits for names that wait for that one: objects that exchange their names cannot be renamed in one batch; " +
+		v.Message += ", and waits for names that wait for that one: objects can exchange their names only where the disk does it in one step; " +
+			"give one of them another name first, " + remedy
+	case linkedCircle:
+		v.Message += ", and waits for names that wait for that one, of which two are one file (hard links), so that nobody could tell which was renamed; " +
+			"give one of them another name first, " + remedy
+	case foldedCircle:
+		v.Message += ", and waits for names that wait for that one, which differ in case or form from those that are to be exchanged; " +
 			"give one of them another name first, " + remedy
 	case chainTooLong:
 		v.Message += fmt.Sprintf(", and waits for another one in turn, and so on, for more objects than a chain may have (%d, fewer where keys are long); rename in parts, or %s", maxChain, remedy)

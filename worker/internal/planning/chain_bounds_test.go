@@ -125,12 +125,46 @@ func TestChainsAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &graph{}
 			g.wait(end{unit: 1, inode: 1, rows: tt.rows, bytes: tt.bytes}, end{unit: 2, inode: 2, rows: 1, bytes: 1})
-			c := g.solve()
+			c := g.solve(true)
 			if got := c.of(1).fate; got != tt.want {
 				t.Errorf("the one that waits: got fate %d, want %d", got, tt.want)
 			}
 			if got := c.of(2).fate; got != moves && got != notInChain {
 				t.Errorf("the one that it waits for: got fate %d, want that it may move", got)
+			}
+		})
+	}
+}
+
+// A circle is found however many units it has, those that wait for it come after it, and it is bounded like a chain.
+func TestLongCircles(t *testing.T) {
+	for name, tt := range map[string]struct {
+		units    int64
+		exchange bool
+		want     fate
+	}{
+		"as long as can be": {maxChain - 1, true, moves},
+		"too long":          {maxChain, true, chainTooLong},
+		"no exchange":       {3, false, inCircle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &graph{}
+			at := func(i int64) end { return end{unit: i, inode: uint64(i) + 1, rows: 1, bytes: 1} }
+			for i := range tt.units {
+				g.wait(at(i), at((i+1)%tt.units))
+			}
+			g.wait(at(tt.units), at(0)) // behind the circle
+			c := g.solve(tt.exchange)
+			last := int32(-1)
+			for i := range tt.units {
+				u := c.of(i)
+				if u.fate != tt.want {
+					t.Fatalf("unit %d: fate %d, want %d", i, u.fate, tt.want)
+				}
+				last = max(last, u.order)
+			}
+			if u := c.of(tt.units); tt.want == moves && (u.fate != moves || u.order != last+1) || tt.want == inCircle && u.fate != stays {
+				t.Errorf("the unit behind the circle: fate %d, order %d, the last of the circle has %d", u.fate, u.order, last)
 			}
 		})
 	}

@@ -41,12 +41,43 @@ func TestChains(t *testing.T) {
 			want: []string{"n/01.JPG>n/03.JPG", "n/a.jpg>n/01.jpg"}, chains: 2,
 		},
 		"two exchange their names": {
-			objects: []object{at("n/01.jpg", 2), at("n/02.jpg", 1)}, policies: all[1:2],
-			want: []string{"n/01.jpg skipped: target-exists", "n/02.jpg skipped: target-exists"},
+			objects: []object{at("n/01.jpg", 2), at("n/02.jpg", 1)}, policies: all,
+			want: []string{"n/02.jpg>n/01.jpg", "n/01.jpg>n/02.jpg"}, chains: 2,
 		},
-		"one waits for two that exchange their names": {
+		"three in a circle": {
+			objects: []object{at("n/01.jpg", 2), at("n/02.jpg", 3), at("n/03.jpg", 1)}, policies: all,
+			want: []string{"n/03.jpg>n/01.jpg", "n/02.jpg>n/03.jpg", "n/01.jpg>n/02.jpg"}, chains: 3,
+		},
+		"groups exchange their names": {
+			objects: []object{at("n/01.cr2", 2), at("n/01.jpg", 2), at("n/02.cr2", 1), at("n/02.jpg", 1)}, policies: all,
+			want: []string{"n/02.cr2>n/01.cr2", "n/02.jpg>n/01.jpg", "n/01.cr2>n/02.cr2", "n/01.jpg>n/02.jpg"}, chains: 4,
+		},
+		"a group and one exchange their names, and one waits for a name that is left": {
+			objects: []object{at("n/01.cr2", 2), {key: "n/01.xmp"}, at("n/02.cr2", 1), at("n/a.cr2", 9)}, policies: all,
+			want: []string{"n/02.cr2>n/01.cr2", "n/01.cr2>n/02.cr2", "n/01.xmp>n/02.xmp", "n/a.cr2>n/09.cr2"}, chains: 3,
+		},
+		"two chains before two circles": {
+			objects: []object{at("n/01.jpg", 2), at("n/02.jpg", 1), at("n/03.jpg", 4), at("n/04.jpg", 3), at("n/05.jpg", 6), at("n/06.jpg", 7)}, policies: all,
+			want: []string{
+				"n/02.jpg>n/01.jpg", "n/01.jpg>n/02.jpg", "n/04.jpg>n/03.jpg", "n/03.jpg>n/04.jpg", "n/06.jpg>n/07.jpg", "n/05.jpg>n/06.jpg",
+			}, chains: 6,
+		},
+		"a circle whose names differ in case": {
+			objects: []object{at("n/01.JPG", 2), at("n/02.jpg", 1)}, policies: all[1:2],
+			want: []string{"n/01.JPG skipped: target-exists", "n/02.jpg skipped: target-exists"},
+		},
+		"one wants a name of two that exchange theirs": {
 			objects: []object{at("n/01.jpg", 2), at("n/02.jpg", 1), at("n/a.jpg", 1)}, policies: all[1:2],
 			want: []string{"n/01.jpg skipped: target-exists", "n/02.jpg skipped: same-target", "n/a.jpg skipped: same-target"},
+		},
+		"and gets a number": {
+			objects: []object{at("n/01.jpg", 2), at("n/02.jpg", 1), at("n/a.jpg", 1)}, policies: all[2:],
+			want: []string{"n/02.jpg>n/01.jpg", "n/01.jpg>n/02.jpg", "n/a.jpg>n/01_2.jpg"}, chains: 2,
+		},
+		"one of a circle cannot move": {
+			objects:  []object{at("n/01.cr2", 2), at("n/01.jpg", 2), at("n/02.cr2", 1), {key: "n/02.jpg", excluded: true}},
+			policies: all[:1],
+			want:     []string{"n/01.cr2 failed: target-exists", "n/01.jpg failed: target-exists", "n/02.cr2 failed: target-exists"},
 		},
 		"the last cannot move": {
 			objects:  []object{at("n/01.jpg", 2), at("n/02.jpg", 3), at("n/03.jpg", 4), {key: "n/04.jpg", excluded: true}},

@@ -38,7 +38,7 @@ func TestUndosInOrder(t *testing.T) {
 		for range rapid.IntRange(1, 6).Draw(t, "batches") {
 			var m made
 			if len(all) == 0 || rapid.IntRange(0, 2).Draw(t, "kind") == 0 {
-				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down}).Draw(t, "template")
+				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down, turn, turn, swap, swap}).Draw(t, "template")
 				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 				m.batch = renameBatch(newID(), template, policy)
 				w.inspect(t, m.batch, nil, nil)
@@ -177,6 +177,7 @@ var shifts = []string{
 	`{dir}/{name|replace("x","n")|replace("n","01")|replace("01","02")}{ext}`,
 	`n/{name|replace("01","02")|replace("02","x_2")|replace("img_1","01")}{ext}`,
 	`{dir}/{date:%d??"x"}{ext}`, `{dir}/{date:%d??"x_2"}{ext}`, `{dir}/{seq:2}{ext}`, `{dir}/x_{seq}{ext}`, `n/{seq:2}{ext}`,
+	`{dir}/{name|replace("x","#")|replace("01","x")|replace("#","01")}{ext}`, `{dir}/{name|replace("x_2","#")|replace("x_3","x_2")|replace("01","x_3")|replace("#","01")}{ext}`,
 	`{dir}/{name|replace("x","X")|replace("img","IMG")}{ext|lower}`,
 }
 

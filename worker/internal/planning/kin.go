@@ -164,7 +164,7 @@ func (u *undoer) addSegmentMoves(ctx context.Context, moves *extsort.Sorter, d d
 			return n, err
 		}
 		key, kind := way(r.From, r.To), byte(movedAgain)
-		switch moved := records[r.From].To != ""; {
+		switch moved := r.Moves() && records[r.From].To == r.To; { // elsewhere it is of a circle that was left half way
 		case d.back && moved:
 			key, kind = way(r.To, r.From), movedBack
 		case !d.back && r.Moves() && !settled:

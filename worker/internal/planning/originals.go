@@ -270,9 +270,12 @@ func (d *desk) eachMoved(ctx context.Context, of batch.Batch, yield func(r batch
 			if err := d.tick(ctx); err != nil {
 				return err
 			}
-			moved := r.Moves() && moved[r.From]
-			if !moved && !r.Back {
+			to, moved := moved[r.From]
+			if moved = moved && r.Moves(); !moved && !r.Back {
 				continue
+			}
+			if moved {
+				r.To = cmp.Or(to, r.To)
 			}
 			if err := yield(r, moved); err != nil {
 				return err
@@ -282,12 +285,12 @@ func (d *desk) eachMoved(ctx context.Context, of batch.Batch, yield func(r batch
 	return nil
 }
 
-// movedIn are the old names of the objects that a segment of another batch's plan has moved.
-func (d *desk) movedIn(ctx context.Context, id batch.ID, segment int) (map[archive.Key]bool, error) {
+// movedIn are the objects that a segment of another batch's plan has moved, by their old names, with the new ones if the records say them.
+func (d *desk) movedIn(ctx context.Context, id batch.ID, segment int) (map[archive.Key]archive.Key, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
 	}
-	moved := map[archive.Key]bool{}
+	moved := map[archive.Key]archive.Key{}
 	for r, err := range d.led.Part(ctx, batch.Ref{Batch: id, Step: batch.StepRename, Generation: generation, Segment: segment}) {
 		if errors.Is(err, store.ErrNotExist) {
 			return nil, nil
@@ -296,7 +299,7 @@ func (d *desk) movedIn(ctx context.Context, id batch.ID, segment int) (map[archi
 			return nil, err
 		}
 		if r.To != "" || r.Outcome == batch.Done {
-			moved[r.Key] = true
+			moved[r.Key] = r.To
 		}
 	}
 	return moved, nil

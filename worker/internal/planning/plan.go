@@ -121,6 +121,9 @@ func newDesk(hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch
 // chains reports whether objects may get names that others of the batch leave.
 func (d *desk) chains() bool { return d.props.AtomicRename && !d.batch.AssumeSingleWriter }
 
+// exchanges reports whether objects of the batch may exchange their names.
+func (d *desk) exchanges() bool { return d.chains() && d.props.Exchange }
+
 // seal runs work and seals the plan that it returns, unless one is sealed already.
 func (d *desk) seal(ctx context.Context, work func(context.Context) (batch.Plan, error)) error {
 	switch _, _, err := d.led.Plan(ctx, d.batch.ID); {

@@ -216,10 +216,47 @@ func (w *world) sealed(t tester, id batch.ID) (batch.Plan, []batch.Row) {
 // apply carries rows out.
 func (w *world) apply(t tester, rows []batch.Row) {
 	t.Helper()
+	circular := inCircles(rows)
 	for _, r := range rows {
-		if r.Moves() {
-			check(t, w.archive.Rename(context.Background(), store.RenameRequest{From: r.From, To: r.To, Want: r.Want, OpID: r.OpID}))
+		w.applyOne(t, r, circular[r.From])
+	}
+}
+
+// inCircles are the old names of rows that are in circles.
+func inCircles(rows []batch.Row) map[archive.Key]bool {
+	out := map[archive.Key]bool{}
+	for _, n := range batch.Bonds(rows) {
+		circular := batch.Circular(rows[:n])
+		for _, r := range rows[:n] {
+			out[r.From] = circular
 		}
+		rows = rows[n:]
+	}
+	return out
+}
+
+// applyOne renames the object of a row. One of a circle, which can be at any name of it, gets its new name in exchange for the one
+// that it has, if need be.
+func (w *world) applyOne(t tester, r batch.Row, circular bool) {
+	t.Helper()
+	ctx := context.Background()
+	if !r.Moves() {
+		return
+	}
+	from := r.From
+	for e, err := range w.archive.List(ctx, store.ListOptions{}) {
+		check(t, err)
+		if circular && e.Same(r.Want) {
+			from = e.Key
+		}
+	}
+	there, err := w.archive.Stat(ctx, r.To)
+	switch {
+	case from == r.To:
+	case err == nil && circular:
+		check(t, w.archive.Exchange(ctx, store.ExchangeRequest{A: from, B: r.To, WantA: r.Want, WantB: there.Identity}))
+	default:
+		check(t, w.archive.Rename(ctx, store.RenameRequest{From: from, To: r.To, Want: r.Want, OpID: r.OpID}))
 	}
 }
 

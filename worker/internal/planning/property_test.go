@@ -171,7 +171,7 @@ func checkRows(t tester, p batch.Plan, rows []batch.Row, listed map[archive.Key]
 	}
 }
 
-// checkTargets: no name is wanted twice, taken unless by an object of the same chain that leaves it before, a folder, or below an
+// checkTargets: no name is wanted twice, taken unless by an object of the same chain that leaves it before or of the same circle, a folder, or below an
 // object; all of that whatever the case.
 func checkTargets(t tester, rows []batch.Row, objects []object) {
 	t.Helper()
@@ -183,9 +183,20 @@ func checkTargets(t tester, rows []batch.Row, objects []object) {
 	for _, r := range rows {
 		rowOf[r.From] = r
 	}
+	circle := map[archive.Key]int{} // the number of the circle that a row is in
+	for i, rest := 1, rows; len(rest) > 0; i++ {
+		n := batch.Bonds(rest)[0]
+		for _, r := range rest[:n] {
+			if batch.Circular(rest[:n]) {
+				circle[r.From] = i
+			}
+		}
+		rest = rest[n:]
+	}
 	leaves := func(key, before archive.Key) bool {
 		r, other := rowOf[key], rowOf[before]
-		return r.Moves() && r.Chain != 0 && r.Chain == other.Chain && r.N < other.N
+		exchange := circle[key] != 0 && circle[key] == circle[before] && key == other.To
+		return r.Moves() && r.Chain != 0 && r.Chain == other.Chain && (r.N < other.N || exchange)
 	}
 	byFold := map[string][]holder{}
 	for _, o := range objects {

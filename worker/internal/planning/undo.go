@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -188,16 +189,17 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 			u.chained[r.Want.Inode] = true
 		}
 	}
-	slices.Reverse(rows)
-	for len(rows) > 0 {
-		end := 1
-		for end < len(rows) && rows[end].Together(rows[0]) {
-			end++
+	for _, n := range slices.Backward(batch.Bonds(rows)) {
+		bonded := rows[len(rows)-n:]
+		rows = rows[:len(rows)-n]
+		reverse := u.group
+		if batch.Circular(bonded) {
+			reverse = u.circle
 		}
-		if err := u.group(ctx, w, rows[:end], records); err != nil {
+		slices.Reverse(bonded)
+		if err := reverse(ctx, w, bonded, records); err != nil {
 			return err
 		}
-		rows = rows[end:]
 	}
 	return nil
 }
@@ -227,28 +229,32 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 		return err
 	}
 	var reversed []batch.Row
-	var principal archive.Key // where it is now
 	for i, r := range rows {
 		rec, known := records[r.From]
 		row, err := u.reverse(ctx, r, rec, known, marks[i])
 		if err != nil {
 			return err
 		}
-		if principal == "" || r.From == r.Group {
-			principal = row.From
-		}
 		reversed = append(reversed, row)
 	}
-	blocks := func(r batch.Reason) bool { return r == batch.ReasonConflict || r == batch.ReasonChanged }
-	allOrNone(reversed, blocks)
+	allOrNone(reversed, blocksUndo)
+	return u.emitBack(ctx, w, rows, reversed, marks)
+}
+
+// blocksUndo reports whether an object that does not move back for that reason keeps those that moved with it where they are.
+func blocksUndo(r batch.Reason) bool {
+	return r == batch.ReasonConflict || r == batch.ReasonChanged || r == batch.ReasonUnsupported
+}
+
+// emitBack writes the reverse of rows that moved together.
+func (u *undoer) emitBack(ctx context.Context, w *writer, rows, reversed []batch.Row, marks []mark) error {
+	principals := principalsNow(rows, reversed)
 	for i, r := range reversed {
 		// Of an object that was not chosen it matters only whether it moves, or keeps others where they are.
-		if !marks[i].chosen && !r.Moves() && !blocks(r.Reason) {
+		if !marks[i].chosen && !r.Moves() && !blocksUndo(r.Reason) {
 			continue
 		}
-		if len(reversed) > 1 {
-			r.Group = principal
-		}
+		r.Group = principals[rows[i].Group]
 		if r.Chain != 0 && r.Moves() && u.chains() {
 			u.freed[u.name(r.From)] = true
 		}
@@ -260,6 +266,18 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 		}
 	}
 	return nil
+}
+
+// principalsNow says of each group where its principal is, or else the first of it; nothing of those with but one object.
+func principalsNow(rows, reversed []batch.Row) map[archive.Key]archive.Key {
+	now, n := map[archive.Key]archive.Key{}, map[archive.Key]int{}
+	for i, r := range rows {
+		if n[r.Group]++; n[r.Group] == 1 || r.From == r.Group {
+			now[r.Group] = reversed[i].From
+		}
+	}
+	maps.DeleteFunc(now, func(group, _ archive.Key) bool { return group == "" || n[group] == 1 })
+	return now
 }
 
 // mark is what is known of a row without looking at the world.
@@ -306,7 +324,7 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	otherwise := !stayed && target.Object.Inode != 0 && (m.others || u.never) // buckets mark who has moved it
 	switch {
 	case recorded && otherwise && target.Is(rec.Identity):
-		settle(&back, batch.Failed, batch.ReasonConflict, "another batch has brought it to this name again; undo that one first: reshelf history says which")
+		settle(&back, batch.Failed, batch.ReasonConflict, broughtAgain)
 		return back, nil
 	case recorded:
 		back.Want = rec.Identity

@@ -41,12 +41,15 @@ func (w *world) carryOut(t tester, id batch.ID, crashed int) {
 		if p.Segments[i].Moves > 0 {
 			check(t, w.led.BeginExecution(ctx, e))
 		}
+		circular := inCircles(rows)
 		for _, r := range rows {
 			if n == crashed {
 				return
 			}
 			n++
-			w.apply(t, []batch.Row{r})
+			w.applyOne(t, r, circular[r.From])
+		}
+		for _, r := range rows {
 			rec := batch.Record{Object: archive.Object{Key: r.From, Identity: r.Want}, Outcome: r.Outcome, Reason: r.Reason}
 			if r.Moves() {
 				o, err := w.archive.Stat(ctx, r.To)
@@ -88,6 +91,13 @@ func (w *world) undoing(t tester, id, of batch.ID, keys []archive.Key) made {
 const up = `{dir}/{name|replace("e","f")|replace("d","e")|replace("c","d")|replace("b","c")|replace("a","b")` +
 	`|replace("05","06")|replace("04","05")|replace("03","04")|replace("02","03")|replace("01","02")}{ext}`
 
+// turn gives most of these objects the name of the next one, and the last one that of the first, and swap exchanges some.
+const (
+	turn = `{dir}/{name|replace("e","z")|replace("d","e")|replace("c","d")|replace("b","c")|replace("a","b")|replace("z","a")` +
+		`|replace("05","zz")|replace("04","05")|replace("03","04")|replace("02","03")|replace("01","02")|replace("zz","01")}{ext}`
+	swap = `{dir}/{name|replace("b","z")|replace("c","b")|replace("z","c")|replace("02","zz")|replace("05","02")|replace("zz","05")}{ext}`
+)
+
 // TestUndosProperties makes batches, undos of them, whole or of chosen keys, and undos of undos, some of which crash. No
 // content is ever lost, and when all batches are undone, the newest first, every name is as it was: always without chains, and with them
 // where no batch was undone before a later one.
@@ -106,11 +116,11 @@ func TestUndosProperties(t *testing.T) {
 			undo := len(all) > 0 && rapid.IntRange(0, 3).Draw(t, "kind") > 0
 			var m made
 			if !undo {
-				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", "m/x{date:%d}{ext}", up, up}).Draw(t, "template")
+				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", "m/x{date:%d}{ext}", up, up, turn, swap}).Draw(t, "template")
 				m.batch = renameBatch(newID(), template, batch.ConflictSkip)
 				w.inspect(t, m.batch, nil, nil)
 				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: 2})
-				chains = chains || template == up
+				chains = chains || template == up || template == turn || template == swap
 			} else {
 				of := rapid.SampledFrom(all).Draw(t, "undoes")
 				var keys []archive.Key
@@ -172,18 +182,26 @@ func (w *world) checkContents(t tester, before map[archive.Key]string) {
 	}
 }
 
-// checkChosen: an undo has the chosen rows and those of their groups, whole, and one for each key chosen in vain.
+// checkChosen: an undo has the chosen rows and those of their groups and circles, whole, and one for each key chosen in vain.
 func checkChosen(t tester, of, undo []batch.Row, keys []archive.Key) {
 	t.Helper()
 	got := map[archive.Key]batch.Row{}
 	for _, r := range undo {
 		got[r.From] = r
 	}
-	groups := map[archive.Key]bool{}
+	groups, belongs := map[archive.Key]bool{}, map[archive.Key]bool{}
 	for _, r := range of {
 		chosen := keys == nil || slices.Contains(keys, r.To)
 		if r.Moves() && chosen && r.Group != "" {
 			groups[r.Group] = true
+		}
+	}
+	for rest := of; len(rest) > 0; {
+		circle := rest[:batch.Bonds(rest)[0]]
+		rest = rest[len(circle):]
+		chosen := func(r batch.Row) bool { return r.Moves() && (keys == nil || slices.Contains(keys, r.To)) }
+		for _, r := range circle {
+			belongs[r.From] = groups[r.Group] || batch.Circular(circle) && slices.ContainsFunc(circle, chosen)
 		}
 	}
 	for _, r := range of {
@@ -196,7 +214,7 @@ func checkChosen(t tester, of, undo []batch.Row, keys []archive.Key) {
 		switch {
 		case chosen && !has:
 			t.Errorf("%s was chosen and has no row", r.To)
-		case has && !chosen && !groups[r.Group]:
+		case has && !chosen && !belongs[r.From]:
 			t.Errorf("%s was neither chosen nor belongs to what was, and has a row", r.To)
 		case has && row.Added != (!chosen && row.Moves()):
 			t.Errorf("%s: added %t, chosen %t", r.To, row.Added, chosen)

@@ -181,6 +181,8 @@ func (y *years) meddle(t *rapid.T) {
 
 const (
 	upward   = `{dir}/{name|replace("f","g")|replace("e","f")|replace("d","e")|replace("c","d")|replace("b","c")|replace("a","b")}{ext}`
+	around   = `{dir}/{name|replace("e","z")|replace("d","e")|replace("c","d")|replace("b","c")|replace("a","b")|replace("z","a")}{ext}`
+	swap     = `{dir}/{name|replace("a","z")|replace("c","a")|replace("z","c")|replace("d","z")|replace("e","d")|replace("z","e")}{ext}`
 	downward = `{dir}/{name|replace("b","a")|replace("c","b")|replace("d","c")|replace("e","d")|replace("f","e")|replace("g","f")}{ext}`
 )
 
@@ -197,7 +199,7 @@ func TestOutsiders(t *testing.T) {
 			for range rapid.IntRange(1, 5).Draw(t, "batches") {
 				var b batch.Batch
 				if len(all) == 0 || rapid.Bool().Draw(t, "rename") {
-					b = y.rename(t, rapid.SampledFrom([]string{upward, downward}).Draw(t, "template"),
+					b = y.rename(t, rapid.SampledFrom([]string{upward, downward, around, swap}).Draw(t, "template"),
 						rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"), rapid.SampledFrom([]int{3, 1000}).Draw(t, "rows"))
 				} else {
 					b = y.undo(t, rapid.SampledFrom(all).Draw(t, "undoes").ID)
@@ -227,7 +229,7 @@ func TestBatches(t *testing.T) {
 			for range rapid.IntRange(1, 4).Draw(t, "batches") {
 				var b batch.Batch
 				if len(all) == 0 || rapid.Bool().Draw(t, "rename") {
-					b = y.rename(t, rapid.SampledFrom([]string{upward, downward, "n/{name}{ext}"}).Draw(t, "template"),
+					b = y.rename(t, rapid.SampledFrom([]string{upward, downward, around, around, swap, "n/{name}{ext}"}).Draw(t, "template"),
 						rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"), rapid.SampledFrom([]int{3, 1000}).Draw(t, "rows"))
 				} else {
 					b = y.undo(t, rapid.SampledFrom(all).Draw(t, "undoes").ID)

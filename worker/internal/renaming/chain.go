@@ -76,6 +76,19 @@ func (m *mover) settleChained(ctx context.Context, c *chain, rows []batch.Row, r
 	return nil
 }
 
+// settleCircle remembers the names of a circle that was not carried out as a whole: nobody gets any of them.
+func (c *chain) settleCircle(rows []batch.Row, records []batch.Record) {
+	stays := false
+	for i, r := range rows {
+		stays = stays || r.Moves() && records[i].To != r.To
+	}
+	for i, r := range rows {
+		if stays && r.Moves() {
+			c.stay[naming.Fold(r.From)] = records[i]
+		}
+	}
+}
+
 // foundElsewhere settles a row at whose old name something else is: its object may have been renamed and have changed since, and what is
 // there may be one of the chain that came after it.
 func (m *mover) foundElsewhere(ctx context.Context, c *chain, s *step) error {

@@ -27,7 +27,7 @@ type seen struct {
 
 func (s seen) Properties() store.Properties {
 	p := s.Store.Properties()
-	p.AtomicRename = s.oneStep
+	p.AtomicRename, p.Exchange = s.oneStep, s.oneStep
 	return p
 }
 

@@ -12,7 +12,7 @@ import (
 
 // together carries out rows that move together or not at all.
 func (m *mover) together(ctx context.Context, steps []*step) error {
-	places, err := m.survey(ctx, steps)
+	places, err := m.places(ctx, steps)
 	if err != nil {
 		return err
 	}
@@ -34,8 +34,8 @@ func (m *mover) together(ctx context.Context, steps []*step) error {
 	return nil
 }
 
-// survey looks where the objects of a group are.
-func (m *mover) survey(ctx context.Context, steps []*step) ([]store.Place, error) {
+// places looks where the objects of a group are.
+func (m *mover) places(ctx context.Context, steps []*step) ([]store.Place, error) {
 	places := make([]store.Place, len(steps))
 	for i, s := range steps {
 		var err error
@@ -124,7 +124,7 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 
 // findOut records what earlier executions did, of rows that are not to be carried out any more. A group that is half moved is moved back.
 func (m *mover) findOut(ctx context.Context, steps []*step, why reason) error {
-	places, err := m.survey(ctx, steps)
+	places, err := m.places(ctx, steps)
 	if err != nil {
 		return err
 	}

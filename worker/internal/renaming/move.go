@@ -62,13 +62,18 @@ func (e lapsedError) Unwrap() error { return e.err }
 // store makes one move under the claim. Nothing is moved unless the claim is held right before; if it is not held any
 // more right after, the object is moved to where the successor's part says.
 func (m *mover) store(ctx context.Context, s *step, req store.RenameRequest) error {
+	return m.claimed(func() error { return m.archive.Rename(ctx, req) }, func() error { return m.comply(ctx, s, req) })
+}
+
+// claimed makes a move under the claim, and calls comply where it was made, or may have been, and the claim has lapsed meanwhile.
+func (m *mover) claimed(move, comply func() error) error {
 	if err := m.hold.Held(); err != nil {
 		return lapsedError{err}
 	}
-	moveErr := m.archive.Rename(ctx, req)
+	moveErr := move()
 	if err := m.hold.Held(); err != nil {
 		if !refused(moveErr) {
-			err = errors.Join(err, m.comply(ctx, s, req))
+			err = errors.Join(err, comply())
 		}
 		return lapsedError{err}
 	}

@@ -12,6 +12,7 @@
 //
 // A group, or an object that moves by itself, is a unit, and so is a chain: groups and objects that get names which others
 // leave, in their order. Where one of a chain does not move, its name is taken, and what was to get it stays as in any conflict.
+// Objects of a chain that get one another's names are a circle: they exchange them, one step after the other, all or none.
 // Units do not depend on each other, so as many as the store asks for are in hand at once (Properties.Parallel); within a unit
 // one move follows the other. When an error ends the segment,
 // no other unit is begun, and those in hand go on until they are done, find the same, or ctx ends: a move is not cut short
@@ -84,7 +85,7 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 		return err
 	}
 	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime,
-		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter}
+		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter, exchanges: st.Properties().Exchange && !b.AssumeSingleWriter}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
 		return err
@@ -165,6 +166,7 @@ type mover struct {
 	again        bool // the segment was begun before
 	keepsMTime   bool
 	chains       bool // objects may get names that others leave
+	exchanges    bool // and exchange them
 
 	touched touched
 	// there: the archive holds something, so an object that is not found is missing.
@@ -234,21 +236,44 @@ func caught(err *error) {
 // unit carries out a chain, a group or a single row, and says what became of the rows.
 func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Record) error {
 	c := m.newChain(rows)
+	for _, n := range batch.Bonds(rows) {
+		if err := m.bonded(ctx, &c, rows[:n], records[:n]); err != nil {
+			return err
+		}
+		rows, records = rows[n:], records[n:]
+	}
+	return nil
+}
+
+// bonded carries out rows of a chain that move as a whole or not at all.
+func (m *mover) bonded(ctx context.Context, c *chain, rows []batch.Row, records []batch.Record) error {
+	if m.chains && batch.Circular(rows) {
+		if err := m.circle(ctx, rows, records, c.blocks(rows)); err != nil {
+			return err
+		}
+		c.settleCircle(rows, records)
+		m.advance(records)
+		return nil
+	}
 	for begin, end := 0, 0; begin < len(rows); begin = end {
 		end = begin + group(rows[begin:])
 		if err := m.group(ctx, rows[begin:end], records[begin:end], c.blocks(rows[begin:end])); err != nil {
 			return err
 		}
 		if rows[begin].Chain != 0 {
-			if err := m.settleChained(ctx, &c, rows[begin:end], records[begin:end]); err != nil {
+			if err := m.settleChained(ctx, c, rows[begin:end], records[begin:end]); err != nil {
 				return err
 			}
 		}
-		for _, r := range records[begin:end] {
-			m.hold.Advance(1, r.Size)
-		}
+		m.advance(records[begin:end])
 	}
 	return nil
+}
+
+func (m *mover) advance(records []batch.Record) {
+	for _, r := range records {
+		m.hold.Advance(1, r.Size)
+	}
 }
 
 // group is how many of the first rows move together.
@@ -262,16 +287,7 @@ func group(rows []batch.Row) int {
 
 // group carries out rows that move together, or one, unless something in their chain blocks them.
 func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Record, blocked *reason) error {
-	var moving []*step
-	for i, r := range rows {
-		records[i] = batch.Record{
-			Object:  archive.Object{Key: r.From, Identity: r.Want},
-			Outcome: r.Outcome, Reason: r.Reason, Message: r.Message,
-		}
-		if r.Moves() {
-			moving = append(moving, &step{row: r, record: &records[i]})
-		}
-	}
+	moving := begin(rows, records)
 	if len(moving) == 0 {
 		return nil
 	}
@@ -285,6 +301,20 @@ func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Rec
 		return m.move(ctx, moving[0])
 	}
 	return m.together(ctx, moving)
+}
+
+// begin makes the records of rows, and the steps of those that move.
+func begin(rows []batch.Row, records []batch.Record) (moving []*step) {
+	for i, r := range rows {
+		records[i] = batch.Record{
+			Object:  archive.Object{Key: r.From, Identity: r.Want},
+			Outcome: r.Outcome, Reason: r.Reason, Message: r.Message,
+		}
+		if r.Moves() {
+			moving = append(moving, &step{row: r, record: &records[i]})
+		}
+	}
+	return moving
 }
 
 // step is one row that moves, with the record that becomes of it.

@@ -81,6 +81,10 @@ func (h *hooked) Rename(ctx context.Context, req store.RenameRequest) error {
 	return h.around("rename", req.From, func() error { return h.Store.Rename(ctx, req) })
 }
 
+func (h *hooked) Exchange(ctx context.Context, req store.ExchangeRequest) error {
+	return h.around("exchange", req.A, func() error { return h.Store.Exchange(ctx, req) })
+}
+
 func (h *hooked) Stat(ctx context.Context, key archive.Key) (o archive.Object, err error) {
 	err = h.around("stat", key, func() error { o, err = h.Store.Stat(ctx, key); return err })
 	return o, err
