@@ -83,6 +83,10 @@ func TestConflictTemplate(t *testing.T) {
 			template: "n/{date:%d}{ext}", second: "m/{date:%d}_{size}{ext}",
 			want: map[archive.Key]string{"a.cr2": "m/01_7.cr2", "a.jpg": "m/01_7.jpg", "a.jpg.xmp": "m/01_7.jpg.xmp"}, bySecond: 3,
 		},
+		"companions follow a second name that has an extension": {
+			objects: []object{at("a.cr2", 1), {key: "a.xmp"}, {key: "01", excluded: true}}, template: "{date:%d}", second: "m/{date:%d}{ext}",
+			want: map[archive.Key]string{"a.cr2": "m/01.cr2", "a.xmp": "m/01.xmp"}, bySecond: 2,
+		},
 		"no value for the second": {
 			objects: []object{at("a.jpg", 1), at("b.jpg", 1)}, template: "{date:%d}{ext}", second: "{model}{ext}",
 			want: map[archive.Key]string{"a.jpg": "01.jpg", "b.jpg": "failed: same-target"},
