@@ -11,7 +11,7 @@ ENGINE  := ./worker/internal/exiftool/... ./worker/internal/inspecting ./worker/
 
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help build test engine s3-servers compat-minio stores check lint bench bench-metadata fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
+.PHONY: help build test engine s3-servers compat-minio stores check lint bench bench-metadata bench-plan fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
 
 help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ bench-metadata: bin/reshelf bin/reshelf-worker ## reads metadata in all the ways
 	if [ -z "$$archive" ]; then archive=$$(mktemp -d)/photos && $(GO) run ./.ci/sample "$$archive" && exiftool -q -q -overwrite_original -csv="$$archive.csv" -r "$$archive"; fi; \
 	modules=; if command -v npm >/dev/null; then modules=$$(.ci/bench-metadata/vendored/install); fi; \
 	$(GO) run ./.ci/bench-metadata -modules "$$modules" $(FLAGS) "$$archive"
+
+bench-plan: ## plans synthetic batches of 500,000 and 5,000,000 objects and prints a table (an hour); FLAGS: see .ci/bench-plan
+	$(GO) run ./.ci/bench-plan $(FLAGS)
 
 fuzz: ## each fuzz target for 20 seconds
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' shared worker producer dashboard | xargs -n1 dirname | sort -u); do \
