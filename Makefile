@@ -11,7 +11,7 @@ ENGINE  := ./worker/internal/exiftool/... ./worker/internal/inspecting ./worker/
 
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help build test engine s3-servers compat-minio stores check lint bench bench-metadata fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
+.PHONY: help build test engine s3-servers compat-minio stores check lint bench bench-metadata bench-plan bench-rename fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
 
 help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,13 @@ bench-metadata: bin/reshelf bin/reshelf-worker ## reads metadata in all the ways
 	if [ -z "$$archive" ]; then archive=$$(mktemp -d)/photos && $(GO) run ./.ci/sample "$$archive" && exiftool -q -q -overwrite_original -csv="$$archive.csv" -r "$$archive"; fi; \
 	modules=; if command -v npm >/dev/null; then modules=$$(.ci/bench-metadata/vendored/install); fi; \
 	$(GO) run ./.ci/bench-metadata -modules "$$modules" $(FLAGS) "$$archive"
+
+bench-plan: ## plans synthetic batches of 500,000 and 5,000,000 objects and prints a table (an hour); FLAGS: see .ci/bench-plan
+	$(GO) run ./.ci/bench-plan $(FLAGS)
+
+bench-rename: bin/reshelf ## renames local files in all the ways there are, side by side, and prints a table for each of DIRS, which say the file systems; FLAGS: see .ci/bench-rename
+	.ci/install libimage-exiftool-perl
+	$(GO) run ./.ci/bench-rename $(FLAGS) $(or $(DIRS),/tmp /dev/shm)
 
 fuzz: ## each fuzz target for 20 seconds
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' shared worker producer dashboard | xargs -n1 dirname | sort -u); do \

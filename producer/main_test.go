@@ -265,6 +265,44 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// inOrder gives all files one modification time, so that a plan orders them by their names.
+func (b *bench) inOrder() {
+	b.t.Helper()
+	at := time.Date(2024, 5, 1, 9, 0, 0, 0, time.UTC)
+	for name := range b.files() {
+		if err := os.Chtimes(filepath.Join(b.archive, name), at, at); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// What the second template is made of is asked for like what the first one is: digests, columns, first names.
+func TestConflictTemplate(t *testing.T) {
+	b := newBench(t, map[string]string{"a.txt": "1", "b.txt": "2", "c.txt": "3", "d.txt": "4"})
+	b.inOrder()
+	b.want(0, []string{"4 objects renamed"}, "rename", b.archive, "d/{seq}{ext}", "--yes")
+	b.stdin = "key,Box\nd/1.txt,7\nd/2.txt,8\nd/3.txt,9\n"
+	args := []string{"rename", b.archive, "x{ext}", "--conflict-template", "{csv:Box}/{original}_{sha256:4}{ext}", "--manifest", "-"}
+	b.want(0, []string{"3 objects renamed", "2 by the template for names that are taken"}, append(args, "--yes")...)
+	b.holds("x.txt", "8/b_"+sum("2")[:4]+".txt", "9/c_"+sum("3")[:4]+".txt", "d/4.txt")
+	b.want(1, []string{"its first name is taken, and so is the second"}, "rename", b.archive, "x{ext}", "--conflict-template", "x{ext}", "--yes")
+	b.want(0, nil, "undo", "last", "--yes")
+	b.holds("d/1.txt", "d/2.txt", "d/3.txt", "d/4.txt")
+}
+
+// An edited plan, and a sample, have the names that the second template made.
+func TestEditedConflictTemplate(t *testing.T) {
+	b := newBench(t, map[string]string{"a.txt": "1", "b.txt": "2", "c.txt": "3"})
+	b.inOrder()
+	args := []string{"rename", b.archive, "x{ext}", "--conflict-template", "{name}_{sha256:4}{ext}"}
+	b.want(3, nil, args...)
+	b.stdin = strings.ReplaceAll(b.want(0, nil, "plan", "last", "--csv").stdout, "c_"+sum("3")[:4], "y")
+	b.want(3, []string{"1 row renamed otherwise", "1 by the template for names that are taken"}, "plan", "last", "--edited", "-")
+	b.want(3, []string{"rest of the plan, 2 objects"}, "apply", "last", "--sample", "1")
+	b.want(0, []string{"2 objects renamed"}, "apply", "last")
+	b.holds("x.txt", "b_"+sum("2")[:4]+".txt", "y.txt")
+}
+
 func TestSomeFailed(t *testing.T) {
 	b := newBench(t, map[string]string{"a.txt": "one"})
 	b.want(1, []string{"no-value: 1 object", "Archive unchanged"}, "rename", b.archive, "{model}{ext}", "--yes")
@@ -291,6 +329,11 @@ func TestBeforeABatchIsMade(t *testing.T) {
 		{"pool", 2, "pool", []string{"inspect", b.archive, "--pool", "A B"}},
 		{"priority", 2, "--priority", []string{"inspect", b.archive, "--priority", "urgent"}},
 		{"conflict", 2, "--on-conflict", []string{"rename", b.archive, "{name}", "--on-conflict", "replace"}},
+		{"conflict template without the policy", 2, "not skip", []string{"rename", b.archive, "{name}", "--on-conflict", "skip", "--conflict-template", "x"}},
+		{"conflict without its template", 2, "--conflict-template", []string{"rename", b.archive, "{name}", "--on-conflict", "template"}},
+		{"wrong conflict template", 2, "{date}{modle}\n       ^", []string{"rename", b.archive, "{name}", "--conflict-template", "{date}{modle}"}},
+		{"conflict template that counts", 2, "x{seq}\n  ^", []string{"rename", b.archive, "{name}", "--conflict-template", "x{seq}"}},
+		{"column of the conflict template", 2, `the column "Box"`, []string{"rename", b.archive, "{name}", "--conflict-template", "{csv:Box}"}},
 		{"detach", 2, "--redis", []string{"inspect", b.archive, "--detach"}},
 		{"credentials in the archive", 2, "without user", []string{"inspect", "s3://me:secret@bucket/a"}},
 		{"credentials in the archive, no command", 2, "unknown command", []string{"s3://me:secret@bucket/a"}},

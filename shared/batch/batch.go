@@ -123,12 +123,18 @@ const (
 	// ConflictSameContent: rows are skipped as duplicates where what has or gets the name has the same content; otherwise the plan
 	// cannot be approved. The batch must have a digest that proves it (digest.Set.Proof).
 	ConflictSameContent Conflict = "same-content"
+	// ConflictTemplate: rows in conflict get the names of RenameOptions.ConflictTemplate, and fail where these are taken too.
+	ConflictTemplate Conflict = "template"
 )
 
 // Conflicts are the policies.
 func Conflicts() []Conflict {
-	return []Conflict{ConflictStop, ConflictSkip, ConflictNumber, ConflictSameContent}
+	return []Conflict{ConflictStop, ConflictSkip, ConflictNumber, ConflictSameContent, ConflictTemplate}
 }
+
+// KeepsNames reports whether the policy gives objects no other names than the ones that were asked for, and needs nothing that was
+// read of them.
+func (c Conflict) KeepsNames() bool { return c == ConflictStop || c == ConflictSkip }
 
 // Filter says which objects of an archive a batch takes. Globs are doublestar patterns against the whole raw key; a
 // pattern without a slash is matched against the base name.
@@ -143,6 +149,9 @@ type Filter struct {
 type RenameOptions struct {
 	Template   string   `json:"template"`
 	OnConflict Conflict `json:"onConflict"`
+	// ConflictTemplate is the template of policy template, and "" for all others. It is used with the same Options, and does not
+	// count.
+	ConflictTemplate string `json:"conflictTemplate,omitempty"`
 	// IgnoreSidecars: names are made as if no object had a sidecar.
 	IgnoreSidecars bool `json:"ignoreSidecars,omitempty"`
 	// Groups are the rules by which objects move together; nil are those of the program.
@@ -156,6 +165,14 @@ type RenameOptions struct {
 // Parse reads the template with its options.
 func (o RenameOptions) Parse() (*naming.Template, error) {
 	return naming.ParseWith(o.Template, o.Options)
+}
+
+// ParseConflict reads the template for names that are taken with its options, nil if the policy has none.
+func (o RenameOptions) ParseConflict() (*naming.Template, error) {
+	if o.OnConflict != ConflictTemplate {
+		return nil, nil
+	}
+	return naming.ParseUncounted(o.ConflictTemplate, o.Options)
 }
 
 // ParseGroups makes the rules of groups ready for use. o may be nil, for a batch that renames nothing.
@@ -270,7 +287,7 @@ func (b Batch) Validate() error {
 		return bad("an undo whose filter leaves out hidden objects by default")
 	case b.Kind == Edit && (b.Edits == nil || b.Renaming == nil || !b.Manifest):
 		return bad("an edit without the plan that it starts from, its options, or its rows")
-	case b.Kind == Edit && (b.Renaming.OnConflict == ConflictNumber || b.Renaming.OnConflict == ConflictSameContent || b.Renaming.Approved):
+	case b.Kind == Edit && (!b.Renaming.OnConflict.KeepsNames() || b.Renaming.Approved):
 		return bad("an edit that gives other names than those that were asked for, or that nobody approves")
 	case b.Kind != Edit && b.Edits != nil:
 		return bad("a batch of kind %q edits no plan", b.Kind)
@@ -280,6 +297,8 @@ func (b Batch) Validate() error {
 		return bad("a rename batch has no template")
 	case b.Renaming != nil && !slices.Contains(Conflicts(), b.Renaming.OnConflict):
 		return bad("unknown conflict policy %q; want one of %v", b.Renaming.OnConflict, Conflicts())
+	case b.Renaming != nil && (b.Renaming.OnConflict == ConflictTemplate) != (b.Renaming.ConflictTemplate != ""):
+		return bad("conflict policy %s has a template of its own, and no other policy has", ConflictTemplate)
 	case b.Renaming != nil && b.Renaming.OnConflict == ConflictSameContent && !b.provesContents():
 		return bad("conflict policy %s needs a cryptographic digest, such as %v", ConflictSameContent, digest.SHA256)
 	}

@@ -67,6 +67,7 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 	forms := map[string]any{
 		"batch":  sample(t),
 		"edit":   edit(t),
+		"second": second(t),
 		"task":   batch.Task{V: batch.Version, Batch: id, Step: batch.StepInspect, Generation: 1, Segment: 42, Attempt: 3},
 		"event":  batch.Event{V: batch.Version, N: 4, Kind: batch.EventApprove, Plan: "ab12", By: "ada", At: when()},
 		"listed": batch.Listed{Object: object, Outcome: batch.Skipped, Problem: batch.ReasonSymlink, Detail: "not followed"},
@@ -76,9 +77,9 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 			Facts: &metadata.Facts{Capture: metadata.Time{Wall: "2024-05-01T10:00:00", Offset: "+02:00", Source: "ExifIFD:DateTimeOriginal"}, Make: "Acme"},
 			To:    "2024/b.jpg", Warnings: []string{"odd"}, Sidecars: []archive.Key{"2024/a\xff.xmp"},
 		},
-		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true, Chain: 3, Back: true},
+		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true, Chain: 3, Back: true, Second: true},
 		"plan": batch.Plan{V: batch.Version, Batch: id, Epoch: 9, Segments: []batch.PlanSegment{{SHA256: "aa", Rows: 2, Moves: 1}}, Summary: batch.PlanSummary{
-			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, Chained: 2, OldFolders: 1, NewFolders: 1, Bytes: 9, Sidecars: 1, SidecarsMuted: 2, Changed: map[string]int64{"a name was cut": 1},
+			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, Chained: 2, Second: 3, OldFolders: 1, NewFolders: 1, Bytes: 9, Sidecars: 1, SidecarsMuted: 2, Changed: map[string]int64{"a name was cut": 1},
 			Notes:    []string{"the bucket keeps the old versions: it grows by 9 B"},
 			Examples: map[batch.Reason][]batch.Row{batch.ReasonExists: {{From: "c", To: "d", Outcome: batch.Failed, Reason: batch.ReasonExists}}},
 		}},
@@ -193,6 +194,43 @@ func TestParseGroups(t *testing.T) {
 	}
 }
 
+// second is a batch with a template for names that are taken.
+func second(t testing.TB) batch.Batch {
+	t.Helper()
+	b := sample(t)
+	b.Renaming = &batch.RenameOptions{Template: "{date}{ext}", OnConflict: batch.ConflictTemplate, ConflictTemplate: "{date}_{sha256:8}{ext}"}
+	return b
+}
+
+// A policy that takes the second template has one, and no other policy. What would count objects is refused where it stands.
+func TestConflictTemplate(t *testing.T) {
+	if err := second(t).Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*batch.RenameOptions){
+		"no template":    func(o *batch.RenameOptions) { o.ConflictTemplate = "" },
+		"another policy": func(o *batch.RenameOptions) { o.OnConflict = batch.ConflictNumber },
+	} {
+		b := second(t)
+		spoil(b.Renaming)
+		if err := b.Validate(); !errors.Is(err, batch.ErrInvalid) {
+			t.Errorf("%s: Validate = %v, want ErrInvalid", name, err)
+		}
+	}
+	b := second(t)
+	if got, err := b.Renaming.ParseConflict(); err != nil || got.String() != b.Renaming.ConflictTemplate {
+		t.Errorf("ParseConflict = %v, %v", got, err)
+	}
+	b.Renaming.ConflictTemplate = "{date}_{name??seq:3,by=day}{ext}"
+	var wrong *naming.SyntaxError
+	if _, err := b.Renaming.ParseConflict(); !errors.As(err, &wrong) || wrong.Column != 15 {
+		t.Errorf("a counter: %v, want a SyntaxError at column 15", err)
+	}
+	if got, err := sample(t).Renaming.ParseConflict(); got != nil || err != nil {
+		t.Errorf("another policy: %v, %v", got, err)
+	}
+}
+
 // edit is a batch that edits a plan.
 func edit(t testing.TB) batch.Batch {
 	t.Helper()
@@ -210,15 +248,16 @@ func TestValidateEdit(t *testing.T) {
 		t.Errorf("an edit begins with %s", s)
 	}
 	tests := map[string]func(*batch.Batch){
-		"no plan":     func(b *batch.Batch) { b.Edits = nil },
-		"no rows":     func(b *batch.Batch) { b.Manifest = false },
-		"no options":  func(b *batch.Batch) { b.Renaming = nil },
-		"batch":       func(b *batch.Batch) { b.Edits.Batch = "../x" },
-		"digest":      func(b *batch.Batch) { b.Edits.Digest = strings.Repeat("0A", 32) },
-		"part":        func(b *batch.Batch) { b.Edits.Part = "half" },
-		"no digest":   func(b *batch.Batch) { b.Edits.Digest = "" },
-		"other names": func(b *batch.Batch) { b.Renaming.OnConflict = batch.ConflictNumber },
-		"unseen":      func(b *batch.Batch) { b.Renaming.Approved = true },
+		"no plan":      func(b *batch.Batch) { b.Edits = nil },
+		"no rows":      func(b *batch.Batch) { b.Manifest = false },
+		"no options":   func(b *batch.Batch) { b.Renaming = nil },
+		"batch":        func(b *batch.Batch) { b.Edits.Batch = "../x" },
+		"digest":       func(b *batch.Batch) { b.Edits.Digest = strings.Repeat("0A", 32) },
+		"part":         func(b *batch.Batch) { b.Edits.Part = "half" },
+		"no digest":    func(b *batch.Batch) { b.Edits.Digest = "" },
+		"other names":  func(b *batch.Batch) { b.Renaming.OnConflict = batch.ConflictNumber },
+		"second names": func(b *batch.Batch) { b.Renaming = second(t).Renaming },
+		"unseen":       func(b *batch.Batch) { b.Renaming.Approved = true },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,8 @@ type Row struct {
 	Changed []string `json:"changed,omitempty"`
 	// Numbered: the name was numbered to resolve a conflict.
 	Numbered bool `json:"numbered,omitempty"`
+	// Second: the name is by the batch's template for names that are taken.
+	Second bool `json:"second,omitempty"`
 	// OpID is unique to this row of this plan: hash(batch, plan, row).
 	OpID string `json:"opId,omitempty"`
 	// Undoes says which rename a row of an undo takes back.
@@ -66,6 +68,8 @@ type PlanSummary struct {
 	Rows     int64 `json:"rows"`
 	Moves    int64 `json:"moves"`
 	Numbered int64 `json:"numbered"`
+	// Second counts the rows to be renamed by the template for names that are taken.
+	Second int64 `json:"second,omitempty"`
 	// Chained counts the rows to be renamed that wait for others, or that others wait for.
 	Chained int64 `json:"chained,omitempty"`
 	// Skipped and Failed count rows by reason.

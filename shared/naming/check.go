@@ -18,6 +18,8 @@ type checker struct {
 	// tags and lists are the names of those that are read, columns those of the manifest.
 	tags, lists, columns []string
 	counters             []counter
+	// uncounted: counters are refused.
+	uncounted bool
 	// before is what stands before the field in hand, which begins at fieldStart, if each section around it has what it holds.
 	before     []part
 	fieldStart int
@@ -179,6 +181,9 @@ func (c *checker) named(n choiceNode) (choice, error) {
 	if !ok {
 		return choice{}, c.fail(n.source.start, fmt.Sprintf("unknown field %q", name), "one of "+c.fieldNames()+", or an ExifTool tag such as IFD0:Artist")
 	}
+	if c.uncounted && name == counterField {
+		return choice{}, c.fail(n.source.start, fmt.Sprintf("%q in a template that not all objects are named by", name), "what tells objects apart by itself, such as {sha256:8}")
+	}
 	build := spec.build
 	if n.tag.kind != tokenEnd {
 		if spec.of == nil {
@@ -189,7 +194,7 @@ func (c *checker) named(n choiceNode) (choice, error) {
 		c.tags = append(c.tags, metadata.DateTags()...)
 		c.needs.Tags = true
 	} else {
-		c.needs = c.needs.plus(spec.needs)
+		c.needs = c.needs.And(spec.needs)
 	}
 	look, bad := build(n.format.text, n.format.kind != tokenEnd)
 	if bad != nil {
@@ -246,7 +251,8 @@ func (c *checker) filter(n filterNode) (filter, error) {
 	return f, nil
 }
 
-func (n Needs) plus(o Needs) Needs {
+// And is what two templates need together.
+func (n Needs) And(o Needs) Needs {
 	return Needs{
 		Tags:     n.Tags || o.Tags,
 		Digests:  n.Digests | o.Digests,

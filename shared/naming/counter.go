@@ -16,6 +16,9 @@ const (
 
 func scopes() []string { return []string{scopeBatch, scopeFolder, scopeDay, scopePrefix} }
 
+// counterField is the name of the field that counts.
+const counterField = "seq"
+
 // counter numbers objects within a scope other than that of the batch.
 type counter struct {
 	scope string

@@ -58,7 +58,7 @@ func fieldSpecs(c *checker) []fieldSpec {
 		{name: "ext", mayBeEmpty: true, build: withoutFormat(lookupExt)},
 		{name: "dir", mayBeEmpty: true, build: withoutFormat(lookupDir)},
 		{name: "parent", build: parentField},
-		{name: "seq", build: c.seqField},
+		{name: counterField, build: c.seqField},
 		{name: "batch", build: plain(func(v *Values) string { return v.Batch }, "batch")},
 		{name: "csv", build: c.columnField},
 	}, append(describedFields(), measuredFields()...)...)

@@ -30,6 +30,16 @@ func Parse(text string) (*Template, error) { return ParseWith(text, Options{}) }
 
 // ParseWith reads and checks a template and what it is used with. An error is a [*SyntaxError], or wraps ErrOptions.
 func ParseWith(text string, with Options) (*Template, error) {
+	return parseWith(text, with, &checker{source: text})
+}
+
+// ParseUncounted is ParseWith of a template that may not count, since not all objects get their names by it: a counter is a
+// [*SyntaxError].
+func ParseUncounted(text string, with Options) (*Template, error) {
+	return parseWith(text, with, &checker{source: text, uncounted: true})
+}
+
+func parseWith(text string, with Options, c *checker) (*Template, error) {
 	if err := with.Validate(); err != nil {
 		return nil, err
 	}
@@ -37,8 +47,7 @@ func ParseWith(text string, with Options) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{source: text, filters: filterSpecs(with.Maps)}
-	c.fields = fieldSpecs(c)
+	c.filters, c.fields = filterSpecs(with.Maps), fieldSpecs(c)
 	parts, err := c.template(nodes)
 	if err != nil {
 		return nil, err

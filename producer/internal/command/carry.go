@@ -171,6 +171,7 @@ func templateRemedies(k batch.Kind) string {
 		return ""
 	}
 	return "  --on-conflict number        gives objects that want one name _2, _3 … in order of capture time\n" +
+		"  --conflict-template T       gives those whose names are taken names by another template\n" +
 		"  --on-conflict skip          renames the others\n" +
 		"  --on-conflict same-content  leaves those that have the same content as the one that has the name\n" +
 		"  a template that tells more, such as {date:%Y%m%d-%H%M%S%f} or {sha256:8}\n"

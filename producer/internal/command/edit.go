@@ -68,9 +68,8 @@ func newEdit(ctx context.Context, p place, base batch.Batch) batch.Batch {
 	}
 	options := *base.Renaming
 	options.Approved = false
-	switch options.OnConflict {
-	case batch.ConflictNumber, batch.ConflictSameContent: // what a person writes is what the object is called
-		options.OnConflict = batch.ConflictStop
+	if !options.OnConflict.KeepsNames() { // what a person writes is what the object is called
+		options.OnConflict, options.ConflictTemplate = batch.ConflictStop, ""
 	}
 	b.Renaming = &options
 	batchIs(ctx, b.ID)

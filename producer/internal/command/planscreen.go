@@ -73,7 +73,7 @@ func (p planScreen) head(b *strings.Builder) {
 	if e := p.batch.Edits; e != nil {
 		fmt.Fprintf(b, "%s the plan of batch %s, on conflict %s\n", partText(e.Part), e.Batch, p.batch.Renaming.OnConflict)
 	} else if p.batch.Renaming != nil {
-		fmt.Fprintf(b, "template %s, on conflict %s\n", archive.EscapeText(p.batch.Renaming.Template), p.batch.Renaming.OnConflict)
+		fmt.Fprintf(b, "template %s, on conflict %s\n", archive.EscapeText(p.batch.Renaming.Template), conflictText(*p.batch.Renaming))
 	}
 }
 
@@ -94,6 +94,9 @@ func (p planScreen) counts(b *strings.Builder) {
 	more := ""
 	if s.Numbered > 0 {
 		more = fmt.Sprintf("; %s numbered", commas(s.Numbered))
+	}
+	if s.Second > 0 {
+		more += fmt.Sprintf("; %s by the template for names that are taken", commas(s.Second))
 	}
 	if s.Chained > 0 {
 		more += fmt.Sprintf("; %s in chains, one after another", commas(s.Chained))

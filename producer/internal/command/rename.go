@@ -2,7 +2,6 @@ package command
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +13,7 @@ import (
 
 func (a *app) renameCommand() *cobra.Command {
 	var s submission
-	var onConflict string
+	var conflict conflictFlags
 	var yes bool
 	var sample int64
 	var names namingFlags
@@ -30,22 +29,20 @@ func (a *app) renameCommand() *cobra.Command {
 	}
 	s.add(cmd)
 	s.addSingleWriter(cmd)
-	cmd.Flags().StringVar(&onConflict, "on-conflict", string(batch.ConflictStop),
-		fmt.Sprintf("what to do where objects want one name, or it is taken: one of %v", batch.Conflicts()))
+	conflict.add(cmd)
 	names.add(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "rename without asking, if the plan has no conflicts that stop it")
 	addSample(cmd, &sample)
-	completeWith(cmd, "on-conflict", batch.Conflicts())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := names.options(cmd, args[1])
 		if err != nil {
 			return err
 		}
-		template, err := parseTemplate(cmd, o)
+		named, err := conflict.set(cmd, &o)
 		if err != nil {
 			return err
 		}
-		if s.columns = template.Columns(); len(s.columns) > 0 && s.manifest == "" {
+		if s.columns = named.columns; len(s.columns) > 0 && s.manifest == "" {
 			return badUsage(cmd, "the template asks for the column %q of a manifest; give one with --manifest", s.columns[0])
 		}
 		if err := checkSample(cmd, sample); err != nil {
@@ -55,14 +52,9 @@ func (a *app) renameCommand() *cobra.Command {
 			return badUsage(cmd, "--sample divides the plan when it is made: give it to apply, which follows --detach")
 		}
 		o.Approved = yes && sample == 0
-		o.OnConflict, err = choice(cmd, "on-conflict", onConflict, batch.Conflicts())
-		if err != nil {
-			return err
-		}
 		make := func(root archive.Root) (batch.Batch, error) {
 			b, err := s.newBatch(cmd, batch.Rename, root)
-			needs := template.Needs()
-			b.Digests, b.Level = needs.Digests, levelFor(needs)
+			b.Digests, b.Level = named.needs.Digests, levelFor(named.needs)
 			if _, ok := b.Digests.Proof(); !ok && o.OnConflict == batch.ConflictSameContent {
 				b.Digests = b.Digests.With(digest.SHA256)
 			}
@@ -85,12 +77,17 @@ func levelFor(n naming.Needs) batch.Level {
 // parseTemplate shows where a template is wrong.
 func parseTemplate(cmd *cobra.Command, o batch.RenameOptions) (*naming.Template, error) {
 	t, err := o.Parse()
+	return t, wrongTemplate(cmd, "", err)
+}
+
+// wrongTemplate shows where a template that a flag gave, or an argument, is wrong. It is nil if err is.
+func wrongTemplate(cmd *cobra.Command, flag string, err error) error {
 	var wrong *naming.SyntaxError
-	if errors.As(err, &wrong) {
-		return nil, badUsage(cmd, "%w\n%s", err, wrong.Caret())
+	switch {
+	case errors.As(err, &wrong):
+		return badUsage(cmd, "%s%w\n%s", flag, err, wrong.Caret())
+	case err != nil:
+		return usageError{err, cmd.CommandPath()}
 	}
-	if err != nil {
-		return nil, usageError{err, cmd.CommandPath()}
-	}
-	return t, err
+	return nil
 }

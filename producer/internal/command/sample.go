@@ -77,8 +77,7 @@ func (a *app) divide(ctx context.Context, d *desk, p planScreen, sample, rest ba
 // partOf is a batch of a part of a plan, whose rows keep the names that they have there.
 func partOf(ctx context.Context, d *desk, p planScreen, part batch.Part) batch.Batch {
 	b := newEdit(ctx, d.place, p.batch)
-	switch p.batch.Renaming.OnConflict {
-	case batch.ConflictNumber, batch.ConflictSameContent:
+	if !p.batch.Renaming.OnConflict.KeepsNames() {
 		b.Renaming.OnConflict = batch.ConflictSkip
 	}
 	b.Edits = &batch.PlanRef{Batch: p.batch.ID, Digest: p.digest, Part: part}

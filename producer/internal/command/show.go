@@ -96,7 +96,7 @@ func (s shownBatch) describe(w io.Writer) {
 	}
 	if b.Renaming != nil {
 		line("template", archive.EscapeText(b.Renaming.Template))
-		line("on conflict", string(b.Renaming.OnConflict))
+		line("on conflict", conflictText(*b.Renaming))
 		line("profile", string(b.Renaming.Profile))
 		line("time zone", archive.EscapeText(b.Renaming.TimeZone))
 		for _, s := range b.Renaming.Shifts {

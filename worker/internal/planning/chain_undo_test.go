@@ -41,6 +41,7 @@ func TestUndosInOrder(t *testing.T) {
 				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down, turn, turn, swap, swap}).Draw(t, "template")
 				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 				m.batch = renameBatch(newID(), template, policy)
+				drawSecond(t, m.batch)
 				w.inspect(t, m.batch, nil, nil)
 				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: rapid.SampledFrom([]int{2, 1000}).Draw(t, "rows")})
 			} else {
@@ -195,6 +196,7 @@ func TestShifts(t *testing.T) {
 			}
 		}
 		b := renameBatch(idA, rapid.SampledFrom(shifts).Draw(t, "template"), rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"))
+		drawSecond(t, b)
 		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
 		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 1000}).Draw(t, "rows"), Memory: 1}
 		p, rows := w.plan(t, b, opts)

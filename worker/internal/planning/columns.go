@@ -13,7 +13,7 @@ import (
 // gatherColumns sorts what the manifest says of objects like the objects themselves, if the template asks for it. Much of it may be
 // about objects that a filter leaves out.
 func (p *planner) gatherColumns(ctx context.Context) error {
-	if len(p.template.Columns()) == 0 || !p.batch.Manifest {
+	if !p.readsColumns() || !p.batch.Manifest {
 		return nil
 	}
 	p.columns = p.sorter("columns")

@@ -310,7 +310,7 @@ func (e *editor) rename(u *unit, principal edited) {
 	if principal.untouched() {
 		for i := range u.Rows {
 			u.Rows[i].DateSource, u.Rows[i].Changed = principal.DateSource, principal.Changed
-			u.Rows[i].Sidecar, u.Rows[i].Numbered = principal.Sidecar, principal.Numbered
+			u.Rows[i].Sidecar, u.Rows[i].Numbered, u.Rows[i].Second = principal.Sidecar, principal.Numbered, principal.Second
 		}
 		if principal.Moves() {
 			u.note(0, principal.Message)

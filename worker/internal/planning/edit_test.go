@@ -60,8 +60,8 @@ func (w *world) editBatch(t tester, id, of batch.ID, rows names) batch.Batch {
 	b := base
 	b.ID, b.Kind, b.Level, b.Manifest, b.Edits = id, batch.Edit, "", true, &batch.PlanRef{Batch: of, Digest: digest}
 	o := *base.Renaming
-	if b.Renaming = &o; o.OnConflict == batch.ConflictNumber || o.OnConflict == batch.ConflictSameContent {
-		o.OnConflict = batch.ConflictStop
+	if b.Renaming = &o; !o.OnConflict.KeepsNames() {
+		o.OnConflict, o.ConflictTemplate = batch.ConflictStop, ""
 	}
 	var named iter.Seq2[listing.Named, error] = func(yield func(listing.Named, error) bool) {
 		for from, to := range rows {
@@ -249,6 +249,7 @@ func TestEditProperties(t *testing.T) {
 		}
 		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 1000}).Draw(t, "rows"), Memory: rapid.SampledFrom([]int{1, 1 << 20}).Draw(t, "memory")}
 		b := renameBatch(idA, rapid.SampledFrom(templates).Draw(t, "template"), rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"))
+		drawSecond(t, b)
 		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
 		_, rows := w.plan(t, b, opts)
 		before, id := rows, idA
@@ -290,6 +291,7 @@ func TestPartsProperties(t *testing.T) {
 		}
 		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 1000}).Draw(t, "rows")}
 		b := renameBatch(idA, rapid.SampledFrom(templates).Draw(t, "template"), rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"))
+		drawSecond(t, b)
 		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
 		_, rows := w.plan(t, b, opts)
 		w.withdraw(t, idA)

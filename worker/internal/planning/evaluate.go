@@ -341,7 +341,7 @@ func (p *planner) unit(near map[archive.Key]*candidate, of naming.Unit, next fun
 	if !principal.Moves() {
 		return u, nil
 	}
-	if p.template.Needs().Tags {
+	if p.needs().Tags {
 		u.note(0, k.note())
 	}
 	named, err := p.template.Name(k.values(p.template))
@@ -354,6 +354,7 @@ func (p *planner) unit(near map[archive.Key]*candidate, of naming.Unit, next fun
 	default:
 		u.Natural, u.Ext = named.Key, p.groups.Ext(principal.From, named.Key)
 		u.rename(u.Natural, p.props)
+		u.Second = p.secondName(k)
 		for i := range u.Rows {
 			u.Rows[i].DateSource, u.Rows[i].Changed = named.DateSource, named.Changed
 			if named.Sidecar {

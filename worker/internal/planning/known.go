@@ -15,8 +15,8 @@ func (p *planner) know(c *candidate, r batch.Record) {
 	if r.Facts != nil {
 		c.Facts = *r.Facts
 	}
-	c.Tags = p.template.Pick(r.Tags)
-	needs := p.template.Needs()
+	c.Tags = p.pick(r.Tags)
+	needs := p.needs()
 	for _, d := range r.Digests {
 		if needs.Digests.Has(d.Algorithm()) {
 			c.Digests = append(c.Digests, d)

@@ -26,7 +26,7 @@ import (
 // came to its name goes on to the next round with the name that it had before. So each round is as large as the number of
 // objects that have been moved as often, and there are at most as many as batches. See docs/decisions/original-name.md.
 func (p *planner) gatherOriginals(ctx context.Context, members *extsort.Sorter) error {
-	if !p.template.Needs().Original {
+	if !p.needs().Original {
 		return nil
 	}
 	moves, err := p.earlierMoves(ctx)

@@ -11,7 +11,8 @@
 //     puts a folder right before what lies in it, keys folded (naming.Fold). One pass over it finds the names that are
 //     wanted twice, that are taken, or that are folders or below objects.
 //  3. Resolve, by the batch's conflict policy. Policy number repeats: it proposes the least free number to each unit in
-//     order of capture time and key, and checks again, at most Rounds times.
+//     order of capture time and key, and checks again, at most Rounds times. Policy template proposes the names of its second
+//     template, once.
 //  4. Write. The rows are sorted by the key of the unit's principal and written in segments, and the summary is counted.
 //     Where the archive cannot rename safely, and nobody says that nobody else writes, rows that would move fail here.
 //
@@ -88,13 +89,17 @@ func Plan(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b 
 	if err != nil {
 		return fmt.Errorf("plan batch %s: %w", b.ID, err)
 	}
+	second, err := b.Renaming.ParseConflict()
+	if err != nil {
+		return fmt.Errorf("plan batch %s: the template for names that are taken: %w", b.ID, err)
+	}
 	groups, err := b.Renaming.ParseGroups()
 	if err != nil {
 		return fmt.Errorf("plan batch %s: %w", b.ID, err)
 	}
 	p := &planner{
 		desk:    newDesk(hold, led, st, b, epoch, opts),
-		archive: st, template: t, groups: groups, policy: b.Renaming.OnConflict,
+		archive: st, template: t, second: second, groups: groups, policy: b.Renaming.OnConflict,
 	}
 	if err := p.desk.seal(ctx, p.plan); err != nil {
 		return fmt.Errorf("plan batch %s: %w", b.ID, err)
@@ -218,6 +223,7 @@ type planner struct {
 	*desk
 	archive  store.Store
 	template *naming.Template
+	second   *naming.Template // names what the template gives no free name; nil if the policy has none
 	groups   *naming.Groups
 	policy   batch.Conflict
 

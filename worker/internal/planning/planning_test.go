@@ -102,11 +102,15 @@ func (w *world) put(t tester, objects []object) {
 
 func renameBatch(id batch.ID, template string, policy batch.Conflict) batch.Batch {
 	root, _ := archive.FileRoot("/archive")
-	return batch.Batch{
+	b := batch.Batch{
 		V: batch.Version, ID: id, Kind: batch.Rename, Archive: root, Level: batch.LevelNormal, Pool: "local", Priority: batch.Normal,
 		Digests:  digest.Set(0).With(digest.SHA256),
 		Renaming: &batch.RenameOptions{Template: template, OnConflict: policy},
 	}
+	if policy == batch.ConflictTemplate {
+		b.Renaming.ConflictTemplate = "2/{size}{ext}"
+	}
+	return b
 }
 
 // contents maps every key of the archive to its content.
@@ -476,6 +480,9 @@ func checkSummary(t tester, p batch.Plan, rows []batch.Row) {
 		old[r.From.Dir()], now[r.To.Dir()] = true, true
 		if r.Numbered {
 			want.Numbered++
+		}
+		if r.Second {
+			want.Second++
 		}
 		if r.Chain != 0 {
 			want.Chained++

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/worker/internal/planning"
@@ -54,11 +55,26 @@ var templates = []string{
 	"{date:%d}/n", `n/{date:%d|replace("01","IMG_1")|replace("02","IMG_O1")}{ext}`, `[{date:%d}/]n`,
 }
 
+// seconds are templates for names that are taken. They give the same name again after the rename, as far as extensions and folders
+// stay.
+var seconds = []string{
+	"{date:%d}_{sha256:4}{ext}", "n/{sha256:1}{ext}", "{dir}/{sha256:2}{ext}", "x{ext}", "x", "x/y", "{date:%d}/x_2{ext}", "{model}{ext}",
+	`{date:%d??"x"}/{size}{ext}`, "n", "X.lrdata/x",
+}
+
+// drawSecond draws the second template of a batch whose policy has one.
+func drawSecond(t *rapid.T, b batch.Batch) {
+	if b.Renaming.OnConflict == batch.ConflictTemplate {
+		b.Renaming.ConflictTemplate = rapid.SampledFrom(seconds).Draw(t, "second template")
+	}
+}
+
 func TestPlanProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		objects := drawObjects(t)
 		problems, excluded := map[archive.Key]batch.Reason{}, map[archive.Key]bool{}
 		w := newWorld()
+		w.digests = digest.Set(0).With(digest.SHA256)
 		w.put(t, objects)
 		listed := map[archive.Key]bool{}
 		for _, o := range objects {
@@ -70,6 +86,7 @@ func TestPlanProperties(t *testing.T) {
 		policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 6, 1000}).Draw(t, "rows"), Memory: rapid.SampledFrom([]int{1, 500, 1 << 20}).Draw(t, "memory")}
 		b := renameBatch(idA, rapid.SampledFrom(templates).Draw(t, "template"), policy)
+		drawSecond(t, b)
 		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
 		p, rows := w.plan(t, b, opts)
 
@@ -81,11 +98,15 @@ func TestPlanProperties(t *testing.T) {
 		if _, same := again.plan(t, b, planning.Options{Rows: opts.Rows}); cmp.Diff(rows, same) != "" {
 			t.Errorf("a second execution plans something else:\n%s", cmp.Diff(rows, same))
 		}
+		checkUncontested(t, newWorldLike(w), b, rows, opts)
 		before := w.contents(t)
 		w.apply(t, rows)
 		checkMoved(t, before, w.contents(t), rows)
 		if policy == batch.ConflictNumber && !failedByNames(rows) && keepsGroups(rows) {
 			w.checkNothingLeft(t, b, rows, problems, excluded, opts)
+		}
+		if policy == batch.ConflictTemplate {
+			w.checkComesToRest(t, b, rows, problems, excluded, opts)
 		}
 	})
 }
@@ -93,7 +114,7 @@ func TestPlanProperties(t *testing.T) {
 // newWorldLike has the same archive and the same records, but no plan.
 func newWorldLike(w *world) *world {
 	out := newWorld()
-	out.archive, out.facts, out.tags = w.archive, w.facts, w.tags
+	out.archive, out.facts, out.tags, out.digests = w.archive, w.facts, w.tags, w.digests
 	for e := range w.led.Store().List(context.Background(), store.ListOptions{}) {
 		if strings.Contains(string(e.Key), "/plan") {
 			continue

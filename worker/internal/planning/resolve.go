@@ -52,7 +52,7 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 		verdicts.pairs = r.sorter("pairs")
 	}
 	c := checker{
-		all: r.policy == batch.ConflictStop || r.policy == batch.ConflictSkip, foldsCase: r.props.FoldsCase, chain: chain,
+		all: r.policy.KeepsNames(), foldsCase: r.props.FoldsCase, chain: chain,
 		refuse: func(id string, w wish, v verdict) error { return verdicts.add(ctx, id, w, v) },
 	}
 	items := merged(r.present.Sorted(ctx), r.settled.Sorted(ctx), wishes.Sorted(ctx))
@@ -174,12 +174,15 @@ func (r *resolver) decide(ctx context.Context, u *unit, against []verdict) error
 		}
 		return r.lose(ctx, u)
 	}
+	if u.mayTakeSecond(against) {
+		return r.lose(ctx, u)
+	}
 	outcome := batch.Failed
 	if r.policy == batch.ConflictSkip {
 		outcome = batch.Skipped
 	}
 	for _, v := range against {
-		settle(&u.Rows[v.Row], outcome, v.Reason, v.Message)
+		settle(&u.Rows[v.Row], outcome, v.Reason, u.refusal(v.Message))
 	}
 	return r.emit(ctx, u)
 }
@@ -245,18 +248,16 @@ func (r *resolver) takeAll(ctx context.Context) error {
 	return nil
 }
 
-// propose gives each loser the least number that no name of its family has, the earlier units first.
+// propose gives each loser its next name, the earlier units of a family first.
 func (r *resolver) propose(ctx context.Context) (units, wishes *extsort.Sorter, err error) {
-	if r.taken == nil {
-		if err := r.takeAll(ctx); err != nil {
-			return nil, nil, err
-		}
+	rename, stop, err := r.nextNames(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer stop()
 	units, wishes = r.sorter("units"), r.sorter("wishes")
 	losers := r.losers
 	r.losers, r.lost = r.sorter("losers"), 0
-	free := numberer{taken: newCursor(r.taken.Sorted(ctx))}
-	defer free.taken.stop()
 	for it, err := range losers.Sorted(ctx) {
 		if err == nil {
 			err = r.tick(ctx)
@@ -268,7 +269,7 @@ func (r *resolver) propose(ctx context.Context) (units, wishes *extsort.Sorter, 
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := r.proposeTo(&u, &free); err != nil {
+		if err := rename(&u); err != nil {
 			return nil, nil, err
 		}
 		if u.moves() {
@@ -281,6 +282,21 @@ func (r *resolver) propose(ctx context.Context) (units, wishes *extsort.Sorter, 
 		}
 	}
 	return units, wishes, losers.Remove(ctx)
+}
+
+// nextNames returns what gives losers, in their order, the next names to try: those of the second template, or the least numbers that
+// no name of their families has.
+func (r *resolver) nextNames(ctx context.Context) (rename func(*unit) error, stop func(), err error) {
+	if r.policy == batch.ConflictTemplate {
+		return func(u *unit) error { u.takeSecond(r.props); return nil }, func() {}, nil
+	}
+	if r.taken == nil {
+		if err := r.takeAll(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	free := numberer{taken: newCursor(r.taken.Sorted(ctx))}
+	return func(u *unit) error { return r.proposeTo(u, &free) }, free.taken.stop, nil
 }
 
 // proposeTo gives a unit the next free number, or its natural name again.

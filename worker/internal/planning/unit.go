@@ -28,6 +28,9 @@ type unit struct {
 	Notes map[int]string `json:"w,omitempty"`
 	// Number is the number in the principal's name that was proposed last, 0 for none.
 	Number int `json:"i,omitempty"`
+	// Second is the name that it gets where the natural one is taken, until it is tried; BySecond: it was.
+	Second   *second `json:"s,omitempty"`
+	BySecond bool    `json:"b,omitempty"`
 	// Again: its natural name is tried once more.
 	Again bool        `json:"a,omitempty"`
 	Rows  []batch.Row `json:"r"`
@@ -181,6 +184,7 @@ func (p *planner) emit(ctx context.Context, u *unit) error {
 		}
 		if r.Moves() {
 			r.Numbered = r.Numbered || u.Number > 0
+			r.Second = r.Second || u.BySecond
 		}
 		r.Chain = u.chain
 		if err := p.emitRow(ctx, u.place(), r); err != nil {

@@ -144,6 +144,9 @@ func (w *writer) count(ctx context.Context, r batch.Row) error {
 	if r.Numbered {
 		s.Numbered++
 	}
+	if r.Second {
+		s.Second++
+	}
 	if r.Chain != 0 {
 		s.Chained++
 	}
