@@ -73,6 +73,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		Local:         true,
 		KeepsMTime:    true,
 		GuardedRename: fs.guarded,
+		GuardedCopy:   true,
 		AtomicRename:  fs.guarded && fs.keepsInode && !fs.passing,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
