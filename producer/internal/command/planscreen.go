@@ -29,10 +29,8 @@ type planScreen struct {
 
 // verb of what the plan does: "Rename".
 func (p planScreen) verb() string {
-	if p.batch.Kind == batch.Undo {
-		return "Rename back"
-	}
-	return "Rename"
+	v := verbsOf(p.batch).infinitive
+	return strings.ToUpper(v[:1]) + v[1:]
 }
 
 // write prints the plan in one write, so that nothing comes between its lines.
@@ -45,10 +43,10 @@ func (p planScreen) write(w io.Writer) error {
 		fmt.Fprintf(&b, "Note: %s\n", printable(note))
 	}
 	examples(&b, "Failures", s.Failed, s.Examples)
-	examples(&b, "Not renamed", skippedWorthShowing(s.Skipped), s.Examples)
+	examples(&b, "Not "+verbsOf(p.batch).participle, skippedWorthShowing(s.Skipped), s.Examples)
 	dates(&b, s.DateSources)
 	if len(s.Sample) > 0 {
-		b.WriteString("Some of the renames\n")
+		fmt.Fprintf(&b, "Some of the %s\n", verbsOf(p.batch).nouns)
 		for _, r := range s.Sample {
 			fmt.Fprintf(&b, "  %s\n    -> %s\n", r.From.Text(), r.To.Text())
 		}

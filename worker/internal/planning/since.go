@@ -29,6 +29,9 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 		err := u.eachMoved(ctx, by, func(r batch.Row, moved bool) error {
 			some = true
 			from, to := []byte(fullName(by.Archive, r.From)), []byte(fullName(by.Archive, r.To))
+			if by.Copies() { // it brought a copy there, and took nothing away
+				return moves.Add(ctx, to, step{uint32(n), true, !moved}.encode())
+			}
 			return errors.Join(moves.Add(ctx, from, step{uint32(n), false, !moved}.encode()), moves.Add(ctx, to, step{uint32(n), true, !moved}.encode()))
 		})
 		if err != nil {

@@ -63,8 +63,17 @@ type undoer struct {
 	never bool
 }
 
+// errCopies: an undo would have to delete.
+var errCopies = errors.New("it copied objects, and nothing of an archive is ever deleted")
+
 func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
-	var err error
+	undoes, err := u.led.Batch(ctx, u.batch.Undoes)
+	if err == nil && undoes.Copies() {
+		err = errCopies
+	}
+	if err != nil && !errors.Is(err, store.ErrNotExist) {
+		return batch.Plan{}, err
+	}
 	if u.kin, err = u.relatives(ctx); err != nil {
 		return batch.Plan{}, err
 	}
@@ -306,7 +315,7 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	otherwise := !stayed && target.Object.Inode != 0 && (m.others || u.never) // buckets mark who has moved it
 	switch {
 	case recorded && otherwise && target.Is(rec.Identity):
-		settle(&back, batch.Failed, batch.ReasonConflict, "another batch has brought it to this name again; undo that one first: reshelf history says which")
+		settle(&back, batch.Failed, batch.ReasonConflict, "another batch has brought it to this name again, or put a copy there; undo that one first, or take its copy away: reshelf history says which")
 		return back, nil
 	case recorded:
 		back.Want = rec.Identity
