@@ -1,11 +1,14 @@
 package command
 
 import (
+	"context"
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/reshelf/reshelf/shared/batch"
-	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/report"
+	"github.com/reshelf/reshelf/shared/store"
 )
 
 // methodFlags say how objects are given their names.
@@ -49,13 +52,19 @@ func verbsOf(b batch.Batch) verbs {
 }
 
 // refuseCopies refuses to undo a batch that copied: nothing of an archive is ever deleted.
-func (a *app) refuseCopies(d *desk, b batch.Batch, s batch.Status) error {
+func (a *app) refuseCopies(ctx context.Context, d *desk, b batch.Batch) error {
 	if !b.Copies() {
 		return nil
 	}
 	list := a.commandLine("plan", string(b.ID), "--csv")
-	if s.State.Over() {
-		list = d.shownKey(ledger.Key(b.ID, "report", report.PlanName))
+	s, err := readSummary(ctx, d, b.ID)
+	if err != nil && !errors.Is(err, store.ErrNotExist) {
+		return err
+	}
+	for _, f := range s.Files {
+		if f.Name == report.PlanName {
+			list = d.shownKey(f.Key)
+		}
 	}
 	v := verbsOf(b)
 	return stop(ExitNotRun, "batch %s %s objects, which are still under their old names: there is nothing to rename back, and Reshelf never deletes objects.\n"+

@@ -99,7 +99,11 @@ func (p planScreen) counts(b *strings.Builder) {
 	fmt.Fprintf(tw, "  %s\t%s, %s%s\n", strings.ToLower(p.verb()), plural(s.Moves, "object"), humanize.IBytes(uint64(max(0, s.Bytes))), more)
 	fmt.Fprintf(tw, "  leave\t%s%s\n", plural(total(s.Skipped), "object"), reasons(s.Skipped))
 	fmt.Fprintf(tw, "  fail\t%s%s\n", plural(total(s.Failed), "object"), reasons(s.Failed))
-	fmt.Fprintf(tw, "  folders\t%s before, %s after\n", commas(s.OldFolders), commas(s.NewFolders))
+	if p.batch.Copies() {
+		fmt.Fprintf(tw, "  folders\tobjects in %s, %s in %s\n", commas(s.OldFolders), verbsOf(p.batch).nouns, commas(s.NewFolders))
+	} else {
+		fmt.Fprintf(tw, "  folders\t%s before, %s after\n", commas(s.OldFolders), commas(s.NewFolders))
+	}
 	tw.Flush() // to a strings.Builder, which cannot fail
 }
 

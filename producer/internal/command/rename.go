@@ -67,6 +67,9 @@ func (a *app) renameCommand() *cobra.Command {
 			return err
 		}
 		make := func(root archive.Root) (batch.Batch, error) {
+			if o.Method == batch.MethodLink && root.Scheme() != archive.SchemeFile {
+				return batch.Batch{}, badUsage(cmd, "%s: a bucket has no hard links; give --copy", shownRoot(root))
+			}
 			b, err := s.newBatch(cmd, batch.Rename, root)
 			needs := template.Needs()
 			b.Digests, b.Level = needs.Digests, levelFor(needs)

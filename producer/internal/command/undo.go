@@ -163,7 +163,7 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 	}
 	s, err := d.ledger.Status(ctx, b)
 	if err == nil {
-		err = a.refuseCopies(d, b, s)
+		err = a.refuseCopies(ctx, d, b)
 	}
 	if err != nil {
 		return b, err
@@ -198,7 +198,7 @@ func (a *app) lastRename(ctx context.Context, d *desk) (batch.Batch, error) {
 			continue
 		case b.Copies():
 			if made, err := u.copied(ctx, b); err != nil || made {
-				return b, errors.Join(err, a.refuseCopies(d, b, s))
+				return b, errors.Join(err, a.refuseCopies(ctx, d, b))
 			}
 			continue
 		}

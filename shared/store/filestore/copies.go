@@ -133,8 +133,10 @@ func (s *Store) makeCopy(ctx context.Context, req store.CopyRequest, src *pinned
 		if err = s.makeCopyOnce(ctx, req, src); !errors.Is(err, unix.ENOENT) {
 			return err
 		}
-		if _, statErr := src.stat(); statErr != nil {
+		if now, statErr := src.stat(); statErr != nil {
 			return err
+		} else if idOf(now) != idOf(src.st) {
+			return store.ErrChanged
 		}
 	}
 	return err
@@ -172,8 +174,14 @@ func (s *Store) makeCopyOnce(ctx context.Context, req store.CopyRequest, src *pi
 	return nil
 }
 
-// newCopy makes the file that becomes the target: an empty one, or a hard link of the source, which link(2) finds by its name.
+// newCopy makes the file that becomes the target: an empty one, or the source itself. It has no name where that can be, so that nothing is
+// left of it when the process is killed. Else it has a temporary one; for a link(2) that finds the source by its name.
 func (s *Store) newCopy(dir *os.File, src *pinned, req store.CopyRequest) (*temp, error) {
+	if s.canLinkOpen() {
+		if t, err := unnamed(dir, src, req.Link); err == nil || !unnamedUnknown(err) {
+			return t, err
+		}
+	}
 	if !req.Link {
 		return newTemp(dir, 0o600)
 	}
@@ -186,6 +194,40 @@ func (s *Store) newCopy(dir *os.File, src *pinned, req store.CopyRequest) (*temp
 		return nil, errors.Join(err, unlinkat(dir, name))
 	}
 	return &temp{entry{dir, name}, f}, nil
+}
+
+// unnamed is a file in dir that has no name yet: a new one, or with link the source.
+func unnamed(dir *os.File, src *pinned, link bool) (*temp, error) {
+	if !link {
+		f, err := openat(dir, ".", unix.O_RDWR|unix.O_TMPFILE, 0o600)
+		return &temp{entry{dir, ""}, f}, err
+	}
+	fd, err := unix.FcntlInt(src.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &temp{entry{dir, ""}, os.NewFile(uintptr(fd), "")}, nil
+}
+
+// unnamedUnknown reports whether err may say that a file system knows no files without names. Older kernels take the flag for a
+// directory's, and ext4 says EPERM where the folder is gone.
+func unnamedUnknown(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EINVAL)
+}
+
+// openPath leads to an open file as long as it is open.
+func openPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// canLinkOpen reports whether a file can get a name by its descriptor.
+func (s *Store) canLinkOpen() bool {
+	return !s.named && unix.Access("/proc/self/fd", unix.X_OK) == nil
+}
+
+// linkOpen gives a file that has no name one, or fails with EEXIST.
+func (s *Store) linkOpen(t *temp, name string) error {
+	return retry(func() error {
+		return s.linkat(unix.AT_FDCWD, openPath(t.f), int(t.dir.Fd()), name, unix.AT_SYMLINK_FOLLOW)
+	})
 }
 
 // linkError says what helps where link(2) can make no link.
@@ -326,15 +368,22 @@ func (s *Store) stillWanted(t *temp, src *pinned, req store.CopyRequest) error {
 // publishCopy gives the file its name, if that is free. Where a file system may take RENAME_NOREPLACE and ignore it, only link(2) is
 // certain not to replace.
 func (s *Store) publishCopy(t *temp, name string, req store.CopyRequest) error {
-	if s.props.GuardedRename || req.AssumeSingleWriter {
+	var err error
+	switch {
+	case t.name == "":
+		err = s.linkOpen(t, name)
+	case s.props.GuardedRename || req.AssumeSingleWriter:
 		return s.publish(t, name)
+	default:
+		err = s.link(t.dir, t.name, t.dir, name) // discard removes the other name
 	}
-	err := s.link(t.dir, t.name, t.dir, name) // discard removes the other name
 	switch {
 	case err == nil, t.isAt(name):
 		return nil
+	case req.Link:
+		return linkError(err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
-		return unguarded("this file system knows no hard links, without which a copy could replace what others write")
+		return unguarded("this file system gives a copy no name without a risk to what others write: it knows no hard links")
 	}
 	return err
 }

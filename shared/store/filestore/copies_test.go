@@ -4,7 +4,6 @@ package filestore_test
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -135,26 +134,34 @@ func TestCopiesInterference(t *testing.T) {
 		files     files
 		linkErr   error // of a hard link
 		linkFiles files
+		// namedLinkFiles, if set, are what is there where a link was made under a temporary name first.
+		namedLinkFiles files
 	}{
-		"swapped early":      {"copy: source pinned", swap, store.ErrChanged, files{"a": "NEW"}, store.ErrChanged, files{"a": "NEW"}},
-		"swapped":            {"copy: folder made", swap, store.ErrChanged, files{"a": "NEW"}, store.ErrChanged, files{"a": "NEW"}},
-		"swapped late":       {"copy: temp synced", swap, nil, files{"a": "NEW", "d/b": copiedContent}, nil, files{"a": "NEW", "d/b": copiedContent}},
-		"written":            {"copy: temp synced", write("a", "NEW"), store.ErrChanged, files{"a": "NEW"}, store.ErrChanged, files{"a": "NEW"}},
-		"target taken":       {"copy: temp synced", write("d/b", "foreign"), store.ErrExist, files{"a": copiedContent, "d/b": "foreign"}, store.ErrExist, files{"a": copiedContent, "d/b": "foreign"}},
-		"target alike":       {"copy: temp synced", write("d/b", copiedContent), store.ErrExist, both, store.ErrExist, both},
-		"folder gone":        {"copy: folder made", remove("d"), nil, both, nil, both},
-		"source gone":        {"copy: folder made", remove("a"), store.ErrNotExist, files{}, store.ErrNotExist, files{}},
-		"source gone late":   {"copy: temp synced", remove("a"), nil, files{"d/b": copiedContent}, nil, files{"d/b": copiedContent}},
-		"folder is a file":   {"copy: source pinned", write("d", "foreign"), store.ErrExist, files{"a": copiedContent, "d": "foreign"}, store.ErrExist, files{"a": copiedContent, "d": "foreign"}},
-		"target then source": {"copy: published", swap, nil, files{"a": "NEW", "d/b": copiedContent}, nil, files{"a": "NEW", "d/b": copiedContent}},
+		"swapped early":      {"copy: source pinned", swap, store.ErrChanged, files{"a": "NEW"}, store.ErrChanged, files{"a": "NEW"}, nil},
+		"swapped":            {"copy: folder made", swap, store.ErrChanged, files{"a": "NEW"}, store.ErrChanged, files{"a": "NEW"}, nil},
+		"swapped late":       {"copy: temp synced", swap, nil, files{"a": "NEW", "d/b": copiedContent}, store.ErrChanged, files{"a": "NEW"}, files{"a": "NEW", "d/b": copiedContent}},
+		"written":            {"copy: temp synced", write("a", "NEW"), store.ErrChanged, files{"a": "NEW"}, store.ErrChanged, files{"a": "NEW"}, nil},
+		"target taken":       {"copy: temp synced", write("d/b", "foreign"), store.ErrExist, files{"a": copiedContent, "d/b": "foreign"}, store.ErrExist, files{"a": copiedContent, "d/b": "foreign"}, nil},
+		"target alike":       {"copy: temp synced", write("d/b", copiedContent), store.ErrExist, both, store.ErrExist, both, nil},
+		"folder gone":        {"copy: folder made", remove("d"), nil, both, nil, both, nil},
+		"source gone":        {"copy: folder made", remove("a"), store.ErrNotExist, files{}, store.ErrNotExist, files{}, nil},
+		"source gone late":   {"copy: temp synced", remove("a"), nil, files{"d/b": copiedContent}, store.ErrNotExist, files{}, files{"d/b": copiedContent}},
+		"folder is a file":   {"copy: source pinned", write("d", "foreign"), store.ErrExist, files{"a": copiedContent, "d": "foreign"}, store.ErrExist, files{"a": copiedContent, "d": "foreign"}, nil},
+		"target then source": {"copy: published", swap, nil, files{"a": "NEW", "d/b": copiedContent}, nil, files{"a": "NEW", "d/b": copiedContent}, nil},
 	} {
-		for _, link := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, link %t", name, link), func(t *testing.T) {
+		for _, kind := range []string{"copy", "named copy", "link", "named link"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
 				s, root, req := copyable(t)
-				req.Link = link
+				req.Link = strings.HasSuffix(kind, "link")
 				want, wantFiles := test.err, test.files
-				if link {
+				if req.Link {
 					want, wantFiles = test.linkErr, test.linkFiles
+				}
+				if strings.HasPrefix(kind, "named") {
+					s.NameCopies()
+					if test.namedLinkFiles != nil && req.Link {
+						want, wantFiles = nil, test.namedLinkFiles
+					}
 				}
 				once(s, test.step, func() { must(t, test.do(root)) })
 				if err := s.Copy(t.Context(), req); !errors.Is(err, want) {
@@ -255,10 +262,14 @@ func TestLinkErrors(t *testing.T) {
 
 // A file system that takes RENAME_NOREPLACE and ignores it is never trusted with a copy.
 func TestCopiesOnUnguardedFileSystems(t *testing.T) {
-	for _, link := range []bool{false, true} {
+	for n := range 4 {
 		s, root, req := copyable(t)
+		link := n%2 == 1
 		req.Link = link
 		s.Unguard()
+		if n > 1 {
+			s.NameCopies()
+		}
 		s.SetRenameat2(func(olddir int, oldname string, newdir int, newname string, _ uint) error {
 			return unix.Renameat(olddir, oldname, newdir, newname)
 		})

@@ -144,7 +144,7 @@ func (t *temp) keepAttributes(in *os.File, st unix.Stat_t, mark func(t *temp) er
 		return err
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
-	if err := unix.UtimesNanoAt(int(t.dir.Fd()), t.name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := t.setTimes(times); err != nil {
 		return err
 	}
 	now, err := fstat(t.f)
@@ -152,6 +152,13 @@ func (t *temp) keepAttributes(in *os.File, st unix.Stat_t, mark func(t *temp) er
 		return notKept("the exact modification time", nil)
 	}
 	return err
+}
+
+func (t *temp) setTimes(times []unix.Timespec) error {
+	if t.name == "" {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, openPath(t.f), times, 0)
+	}
+	return unix.UtimesNanoAt(int(t.dir.Fd()), t.name, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func notKept(what string, err error) error {

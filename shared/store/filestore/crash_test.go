@@ -76,6 +76,11 @@ func (r crashRun) do(kill bool) error {
 		acrossDevices(s)
 	case "clone":
 		cloning(s)
+	case "named":
+		s.NameCopies()
+	case "named link":
+		s.NameCopies()
+		withoutNoReplace(s)
 	}
 	if kill {
 		step := 0
@@ -137,10 +142,12 @@ func TestCrash(t *testing.T) {
 		"RenameByLink":    {crashRun{Op: "rename", Mode: "link"}, map[string]string{"a": crashContent}, []string{"rename: linked", "rename: link synced", "rename: unlinked"}},
 		"RenameByCopying": {crashRun{Op: "rename", Mode: "copy"}, map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: temp synced", "copy: published", "copy: target synced", "copy: source removed"}},
 		"Copy":            {crashRun{Op: "copy"}, map[string]string{"a": crashContent}, []string{"copy: folder made", "copy: temp made", "copy: temp synced", "copy: published"}},
-		"CopyByLink":      {crashRun{Op: "copy", Mode: "link"}, map[string]string{"a": crashContent}, []string{"copy: temp synced", "copy: published"}},
+		"CopyNamed":       {crashRun{Op: "copy", Mode: "named"}, map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: temp synced", "copy: published"}},
+		"CopyByLink":      {crashRun{Op: "copy", Mode: "named link"}, map[string]string{"a": crashContent}, []string{"copy: temp synced", "copy: published"}},
 		"CopyByCloning":   {crashRun{Op: "copy", Mode: "clone"}, map[string]string{"a": crashContent}, []string{"copy: temp synced", "copy: published"}},
 		"HardLink":        {linking(""), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
-		"HardLinkByLink":  {linking("link"), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
+		"HardLinkNamed":   {linking("named"), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
+		"HardLinkByLink":  {linking("named link"), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -210,6 +217,10 @@ func checkCrashed(t *testing.T, r crashRun, step string) {
 		}
 	}
 	switch {
+	case r.Op == "copy" && r.Mode == "" && slices.ContainsFunc(slices.Collect(maps.Keys(readFiles(t, r.Dir))), func(name string) bool {
+		return store.Temporary(archive.Key(name))
+	}):
+		t.Errorf("killed at %q: something is left", step)
 	case r.Op == "copy" && (len(keys) == 0 || keys[0] != "a" || identity(t, s, "a") != r.Rename.Want):
 		t.Errorf("killed at %q: the original is not as it was", step)
 	case r.Op == "rename" && len(keys) == 0, r.Op == "replace" && len(keys) != 1:

@@ -35,6 +35,7 @@ type Store struct {
 	renameat2 func(olddir int, oldname string, newdir int, newname string, flags uint) error
 	linkat    func(olddir int, oldname string, newdir int, newname string, flags int) error
 	clone     func(dst, src int) error // FICLONE
+	named     bool                     // copies are always made under temporary names; only in tests
 	step      func(name string)        // called between the steps of a protocol; nil but in tests
 }
 
