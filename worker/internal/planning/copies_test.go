@@ -44,7 +44,7 @@ func TestCopiesLeaveNoNames(t *testing.T) {
 	w.inspect(t, b, nil, nil)
 	p, rows := w.plan(t, b, planning.Options{})
 	want := map[archive.Key]string{
-		"a.jpg": "skipped: target-exists", "01.jpg": "02.jpg", "b.JPG": "skipped: target-exists", "x.jpg": "n/x.jpg", "05.png": "skipped: unchanged",
+		"a.jpg": "skipped: target-exists", "01.jpg": "02.jpg", "b.JPG": "skipped: target-exists", "x.jpg": "n_x.jpg", "05.png": "skipped: unchanged",
 	}
 	if diff := cmp.Diff(want, outcomes(rows)); diff != "" {
 		t.Errorf("plan differs (-want +got):\n%s", diff)
