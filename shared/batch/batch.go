@@ -18,8 +18,11 @@ import (
 // ErrInvalid is wrapped by every error about a batch, task or event that is not well formed.
 var ErrInvalid = errors.New("invalid batch")
 
-// Version is the version of every stored form in this package.
+// Version is the version of every stored form in this package, but for batches that need a later one.
 const Version = 1
+
+// VersionCopies is the version of batches that copy. Programs that know only Version would rename, so they must not read these.
+const VersionCopies = 2
 
 // ID names a batch: 26 characters of Crockford base 32 in lower case (a ULID), so ids sort by time of submission.
 type ID string
@@ -136,6 +139,16 @@ func Conflicts() []Conflict {
 // read of them.
 func (c Conflict) KeepsNames() bool { return c == ConflictStop || c == ConflictSkip }
 
+// Method is how an object is given the name that is planned for it.
+type Method string
+
+// Methods.
+const (
+	MethodRename Method = ""         // the object itself gets it
+	MethodCopy   Method = "copy"     // the object stays, and a copy of it gets it
+	MethodLink   Method = "hardlink" // the object stays, and a hard link of it gets it
+)
+
 // Filter says which objects of an archive a batch takes. Globs are doublestar patterns against the whole raw key; a
 // pattern without a slash is matched against the base name.
 type Filter struct {
@@ -152,6 +165,8 @@ type RenameOptions struct {
 	// ConflictTemplate is the template of policy template, and "" for all others. It is used with the same Options, and does not
 	// count.
 	ConflictTemplate string `json:"conflictTemplate,omitempty"`
+	// Method is how the names are given. A batch whose objects stay has VersionCopies.
+	Method Method `json:"method,omitempty"`
 	// IgnoreSidecars: names are made as if no object had a sidecar.
 	IgnoreSidecars bool `json:"ignoreSidecars,omitempty"`
 	// Groups are the rules by which objects move together; nil are those of the program.
@@ -271,8 +286,8 @@ func (b Batch) Validate() error {
 		return err
 	}
 	switch {
-	case b.V != Version:
-		return bad("version %d; this program knows %d", b.V, Version)
+	case b.V != b.Needs():
+		return bad("version %d; this program knows %d of such a batch", b.V, b.Needs())
 	case b.Kind.Steps() == nil:
 		return bad("unknown kind %q", b.Kind)
 	case b.Archive.IsZero():
@@ -295,6 +310,12 @@ func (b Batch) Validate() error {
 		return bad("unknown metadata level %q; want one of %v", b.Level, Levels())
 	case b.Kind == Rename && b.Renaming == nil:
 		return bad("a rename batch has no template")
+	case !slices.Contains([]Method{MethodRename, MethodCopy, MethodLink}, b.Method()):
+		return bad("unknown method %q", b.Method())
+	case b.Copies() && b.RemoveEmptyFolders:
+		return bad("objects that are copied leave no folders")
+	case b.Method() == MethodLink && b.Archive.Scheme() != archive.SchemeFile:
+		return bad("hard links in an archive that is not on a disk")
 	case b.Renaming != nil && !slices.Contains(Conflicts(), b.Renaming.OnConflict):
 		return bad("unknown conflict policy %q; want one of %v", b.Renaming.OnConflict, Conflicts())
 	case b.Renaming != nil && (b.Renaming.OnConflict == ConflictTemplate) != (b.Renaming.ConflictTemplate != ""):
@@ -316,6 +337,25 @@ func (b Batch) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Method is how the batch gives names.
+func (b Batch) Method() Method {
+	if b.Renaming == nil {
+		return MethodRename
+	}
+	return b.Renaming.Method
+}
+
+// Copies reports whether the batch leaves objects where they are, and gives the names that are planned to copies or hard links.
+func (b Batch) Copies() bool { return b.Method() != MethodRename }
+
+// Needs is the version that the batch must have.
+func (b Batch) Needs() int {
+	if b.Copies() {
+		return VersionCopies
+	}
+	return Version
 }
 
 func (b Batch) provesContents() bool {

@@ -68,6 +68,7 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 		"batch":  sample(t),
 		"edit":   edit(t),
 		"second": second(t),
+		"copies": copies(t),
 		"task":   batch.Task{V: batch.Version, Batch: id, Step: batch.StepInspect, Generation: 1, Segment: 42, Attempt: 3},
 		"event":  batch.Event{V: batch.Version, N: 4, Kind: batch.EventApprove, Plan: "ab12", By: "ada", At: when()},
 		"listed": batch.Listed{Object: object, Outcome: batch.Skipped, Problem: batch.ReasonSymlink, Detail: "not followed"},
@@ -75,9 +76,9 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 			Object: object, Outcome: batch.Done, Digests: []digest.Digest{sum}, FromStore: []digest.Algorithm{digest.CRC32}, Epoch: 1700000000000001, ExifTool: "13.59",
 			Tags:  metadata.Tags{"IFD0:Make": json.RawMessage(`"Acme <1>"`), "XMP-dc:Subject": json.RawMessage(`["a","1.10"]`)},
 			Facts: &metadata.Facts{Capture: metadata.Time{Wall: "2024-05-01T10:00:00", Offset: "+02:00", Source: "ExifIFD:DateTimeOriginal"}, Make: "Acme"},
-			To:    "2024/b.jpg", Warnings: []string{"odd"}, Sidecars: []archive.Key{"2024/a\xff.xmp"},
+			To:    "2024/b.jpg", Copy: "2024/c.jpg", Warnings: []string{"odd"}, Sidecars: []archive.Key{"2024/a\xff.xmp"},
 		},
-		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true, Chain: 3, Back: true, Second: true},
+		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Digest: sum, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true, Chain: 3, Back: true, Second: true},
 		"plan": batch.Plan{V: batch.Version, Batch: id, Epoch: 9, Segments: []batch.PlanSegment{{SHA256: "aa", Rows: 2, Moves: 1}}, Summary: batch.PlanSummary{
 			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, Chained: 2, Second: 3, OldFolders: 1, NewFolders: 1, Bytes: 9, Sidecars: 1, SidecarsMuted: 2, Changed: map[string]int64{"a name was cut": 1},
 			Notes:    []string{"the bucket keeps the old versions: it grows by 9 B"},
@@ -267,6 +268,53 @@ func TestValidateEdit(t *testing.T) {
 				t.Errorf("Validate = %v, want ErrInvalid", err)
 			}
 		})
+	}
+}
+
+// copies is a batch that copies.
+func copies(t testing.TB) batch.Batch {
+	t.Helper()
+	b := sample(t)
+	b.Renaming.Method = batch.MethodCopy
+	b.V = b.Needs()
+	return b
+}
+
+func TestValidateCopies(t *testing.T) {
+	link, edited := copies(t), copies(t)
+	link.Renaming.Method = batch.MethodLink
+	edited.Kind, edited.Manifest, edited.Filter, edited.Edits = batch.Edit, true, batch.Filter{}, edit(t).Edits
+	for _, b := range []batch.Batch{copies(t), link, edited} {
+		if err := b.Validate(); err != nil || !b.Copies() {
+			t.Errorf("%s %q: %v, copies: %t", b.Kind, b.Method(), err, b.Copies())
+		}
+	}
+	bucket, err := archive.ParseRoot("s3://photos/2024")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]func(*batch.Batch){
+		// Programs of version 1 check just this, so that none of them renames instead.
+		"version 1":       func(b *batch.Batch) { b.V = batch.Version },
+		"version 3":       func(b *batch.Batch) { b.V = 3 },
+		"method":          func(b *batch.Batch) { b.Renaming.Method = "symlink" },
+		"empty folders":   func(b *batch.Batch) { b.RemoveEmptyFolders = true },
+		"links in bucket": func(b *batch.Batch) { b.Renaming.Method, b.Archive = batch.MethodLink, bucket },
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := copies(t)
+			spoil(&b)
+			if err := b.Validate(); !errors.Is(err, batch.ErrInvalid) {
+				t.Errorf("Validate = %v, want ErrInvalid", err)
+			}
+		})
+	}
+	if b := sample(t); b.Copies() || b.Needs() != batch.Version {
+		t.Errorf("a rename copies: %t, and needs version %d", b.Copies(), b.Needs())
+	}
+	if b := (batch.Batch{Kind: batch.Undo}); b.Copies() {
+		t.Error("an undo copies")
 	}
 }
 

@@ -1,6 +1,9 @@
 package batch
 
-import "github.com/reshelf/reshelf/shared/archive"
+import (
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/digest"
+)
 
 // Row is one line of a plan: from, to, or why not.
 type Row struct {
@@ -11,6 +14,8 @@ type Row struct {
 	To   archive.Key `json:"to,omitempty"`
 	// Want is the identity that the object must have when it is moved.
 	Want archive.Identity `json:"want"`
+	// Digest is that of the object's content where it was computed and the batch copies; zero otherwise.
+	Digest digest.Digest `json:"digest,omitzero"`
 	// Outcome is "" where the row is to be renamed, else Skipped or Failed with a Reason and a Message. A row that is to be
 	// renamed has a Message where there is something to know about its name.
 	Outcome Outcome `json:"outcome,omitempty"`

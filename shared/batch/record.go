@@ -85,6 +85,8 @@ type Record struct {
 	Sidecars []archive.Key `json:"sidecars,omitempty"`
 	// To is the key that the object has now, where the batch renamed it.
 	To archive.Key `json:"to,omitempty"`
+	// Copy is the key of the copy or hard link that the batch made of the object, which stays at its own.
+	Copy archive.Key `json:"copy,omitempty"`
 	// Epoch of the execution that wrote the record.
 	Epoch int64 `json:"epoch,omitempty"`
 }

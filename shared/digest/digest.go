@@ -60,6 +60,9 @@ func (d Digest) IsZero() bool { return d.algorithm == 0 }
 // bytes of the 32-bit value, the XXH3 hashes in their canonical, big-endian form. It is "" for the zero Digest.
 func (d Digest) Hex() string { return hex.EncodeToString(d.sum[:d.algorithm.Size()]) }
 
+// Equal is ==, for what compares by a method.
+func (d Digest) Equal(other Digest) bool { return d == other }
+
 // String is the algorithm's name, a colon and Hex; "" for the zero Digest.
 func (d Digest) String() string {
 	if d.IsZero() {

@@ -77,6 +77,9 @@ type CatalogueRow struct {
 	FromStore string `parquet:"from_store,optional,dict"`
 	// Sidecars are the keys of the XMP sidecars that describe the object, in their escaped form, the whole name first.
 	Sidecars []string `parquet:"sidecars,list"`
+	// Copy is the key of the copy or hard link that the batch made of the object, in its escaped form.
+	Copy    string `parquet:"copy,optional"`
+	CopyRaw []byte `parquet:"copy_raw,optional"`
 }
 
 // NewCatalogueRow is the row of a final record.
@@ -93,6 +96,7 @@ func NewCatalogueRow(r batch.Record) CatalogueRow {
 	row.FromStore = fromStore.String()
 	row.Key, row.KeyRaw = keyColumns(r.Key)
 	row.To, row.ToRaw = keyColumns(r.To)
+	row.Copy, row.CopyRaw = keyColumns(r.Copy)
 	for _, s := range r.Sidecars {
 		row.Sidecars = append(row.Sidecars, s.Text())
 	}
@@ -180,9 +184,9 @@ func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 // bytes estimates the size of the row's values, uncompressed.
 func (row *CatalogueRow) bytes() int64 {
 	const fixed = 512 // the numbers, and what each column keeps of a row besides its value
-	n := fixed + len(row.KeyRaw) + len(row.ToRaw)
+	n := fixed + len(row.KeyRaw) + len(row.ToRaw) + len(row.CopyRaw)
 	for _, s := range []string{
-		row.Key, row.To, row.Outcome, row.Reason, row.Message, row.ETag, row.Version,
+		row.Key, row.To, row.Copy, row.Outcome, row.Reason, row.Message, row.ETag, row.Version,
 		row.CRC32, row.CRC32C, row.MD5, row.SHA1, row.SHA256, row.SHA512, row.BLAKE3, row.XXH364, row.XXH3128, row.CRC64NVME, row.FromStore,
 		row.CaptureWall, row.CaptureOffset, row.CaptureSource, row.Make, row.Model, row.Lens, row.Serial, row.MIME, row.ExifTool,
 	} {

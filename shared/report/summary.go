@@ -66,8 +66,11 @@ type Summary struct {
 	Failures []Failure `json:"failures,omitempty"`
 	// Duplicates is nil where no cryptographic digest was computed.
 	Duplicates *Duplicates `json:"duplicates,omitempty"`
-	// Renamed counts the objects whose key the batch changed. 0: the archive is unchanged.
+	// Renamed counts the objects whose key the batch changed.
 	Renamed int64 `json:"renamed"`
+	// Method says how the batch gave names, absent where it renamed. Copied counts the objects that were copied, or hard-linked.
+	Method batch.Method `json:"method,omitempty"`
+	Copied int64        `json:"copied,omitempty"`
 
 	AssumeSingleWriter bool        `json:"assumeSingleWriter,omitempty"`
 	Digests            digest.Set  `json:"digests,omitempty"`
@@ -145,6 +148,10 @@ func ReadSummary(r io.Reader) (Summary, error) {
 // Closing is the line that says what the batch did to the archive, and how to reverse it.
 func (s Summary) Closing() string {
 	switch {
+	case s.Copied > 0 && s.Method == batch.MethodLink:
+		return plural(s.Copied, "object") + " hard-linked; all are still under their old names too"
+	case s.Copied > 0:
+		return plural(s.Copied, "object") + " copied; all are still under their old names too"
 	case s.Renamed == 0:
 		return "archive unchanged"
 	case s.Kind == batch.Undo:

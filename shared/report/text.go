@@ -71,7 +71,11 @@ func (s Summary) counts(b *strings.Builder) {
 			line("empty", "%s", plural(d.Empty, "object"))
 		}
 	}
-	if s.AssumeSingleWriter && s.Renamed > 0 {
+	switch {
+	case !s.AssumeSingleWriter:
+	case s.Copied > 0:
+		line("note", "copied with --assume-single-writer: safe only if nobody else wrote to the archive")
+	case s.Renamed > 0:
 		line("note", "renamed with --assume-single-writer: safe only if nobody else wrote to the archive")
 	}
 	tw.Flush() // to a strings.Builder, which cannot fail

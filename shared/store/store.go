@@ -123,6 +123,34 @@ type ExchangeRequest struct {
 	Known func(archive.Identity) bool `json:"-"`
 }
 
+// CopyRequest says of which object there is to be another one like it, and where.
+type CopyRequest struct {
+	From, To archive.Key
+	// Want is the identity that the object at From must have, before it is copied and after.
+	Want archive.Identity
+	// OpID is one as in RenameRequest; a copy is marked with it where that is possible.
+	OpID string
+	// Link: the target is to be a hard link, the same file under a second name.
+	Link bool
+	// Digest, if it is not zero, is that of the object's content; a copy of anything else is not made.
+	Digest digest.Digest
+	// During, if set, is told how many bytes were copied since it was last called, and is called with 0 right before the target gets
+	// its name. An error ends the copy, and is returned. It is called from one goroutine at a time.
+	During func(n int64) error
+	// Again: an earlier execution of this request may have been interrupted; what it left half done is cleaned up.
+	Again bool
+	// AssumeSingleWriter allows the forms that are safe only while nobody else writes (see Properties.GuardedCopy).
+	AssumeSingleWriter bool
+}
+
+// Tell calls During, if it is set.
+func (r CopyRequest) Tell(n int64) error {
+	if r.During == nil {
+		return nil
+	}
+	return r.During(n)
+}
+
 // Properties say what a store is and can do. They are fixed while the store is open.
 type Properties struct {
 	// Root is the store's root.
@@ -136,6 +164,9 @@ type Properties struct {
 	// GuardedRename: a rename neither replaces an object nor deletes a source that was changed meanwhile, whoever
 	// else writes. Where false, Rename fails with ErrUnsupported unless AssumeSingleWriter is set.
 	GuardedRename bool
+	// GuardedCopy: a copy never replaces an object, whoever else writes. Where false, Copy fails with ErrUnsupported unless
+	// AssumeSingleWriter is set.
+	GuardedCopy bool
 	// AtomicRename: where nobody assumes a single writer, a rename is one step, and its object is known again at the new name
 	// whatever has come to the old one. So an execution that was stopped half way does no harm when it goes on.
 	AtomicRename bool
@@ -230,7 +261,20 @@ type Store interface {
 	// After any other error the world has to be looked at. On local stores an exchange is durable only after Sync, of both keys.
 	Exchange(ctx context.Context, req ExchangeRequest) error
 
-	// Sync makes finished renames from and to these keys durable, in their order: give the targets before the sources.
+	// Copy makes another object like the one at From, with its content and what else belongs to it, or a hard link of it. The object
+	// itself stays as it is, and nothing is replaced or deleted. The target gets its name when it is whole, and not before. Copy may
+	// be repeated: where the target is provably what this request made, it succeeds again.
+	//   ErrExist     the target is taken by something else; nothing was changed
+	//   ErrChanged   the source is not Want, has not the content of Digest, or changed while it was copied; nothing was changed
+	//   ErrNotExist  neither source nor own target is there
+	//   ErrUnsupported  see Properties.GuardedCopy; or there can be no hard link of the object there
+	// On local stores what was copied is durable, and its name only after Sync.
+	Copy(ctx context.Context, req CopyRequest) error
+
+	// Copied reports whether the target is provably what this request made. It changes nothing.
+	Copied(ctx context.Context, req CopyRequest) (bool, error)
+
+	// Sync makes finished renames and copies from and to these keys durable, in their order: give the targets before the sources.
 	Sync(ctx context.Context, keys []archive.Key) error
 
 	// Delete removes an object, only if it has the identity want (zero: whatever it is); ErrNotExist if it is gone.

@@ -140,8 +140,8 @@ func (a *app) awaiting(ctx context.Context, d *desk, b batch.Batch, o carrying) 
 	if err := a.resultJSON(ctx, d, b, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed. To carry out this plan:  %s\n%sTo drop it:  %s",
-		a.commandLine("apply", string(b.ID)), a.howToEdit(b), a.commandLine("cancel", string(b.ID)))
+	a.tell("Nothing was %s. To carry out this plan:  %s\n%sTo drop it:  %s",
+		verbsOf(b).participle, a.commandLine("apply", string(b.ID)), a.howToEdit(b), a.commandLine("cancel", string(b.ID)))
 	return exitError{code: ExitAwaiting}
 }
 
@@ -159,9 +159,9 @@ func (a *app) blocked(ctx context.Context, d *desk, p planScreen, o carrying) er
 	if err := a.resultJSON(ctx, d, p.batch, o); err != nil {
 		return err
 	}
-	a.tell("Nothing was renamed: the plan has conflicts, and --on-conflict is %s. What helps:\n%s"+
+	a.tell("Nothing was %s: the plan has conflicts, and --on-conflict is %s. What helps:\n%s"+
 		"  other names for some of the rows\n%sTo drop this plan:  %s",
-		p.batch.Renaming.OnConflict, templateRemedies(p.batch.Kind), a.howToEdit(p.batch), a.commandLine("cancel", string(p.batch.ID)))
+		verbsOf(p.batch).participle, p.batch.Renaming.OnConflict, templateRemedies(p.batch.Kind), a.howToEdit(p.batch), a.commandLine("cancel", string(p.batch.ID)))
 	return exitError{code: ExitSomeFailed}
 }
 
@@ -275,6 +275,7 @@ type result struct {
 	Batch   batch.ID        `json:"batch"`
 	Kind    batch.Kind      `json:"kind"`
 	Archive archive.Root    `json:"archive"`
+	Method  batch.Method    `json:"method,omitempty"`
 	Status  batch.Status    `json:"status"`
 	Plan    *planResult     `json:"plan,omitempty"`
 	Summary *report.Summary `json:"summary,omitempty"`
@@ -300,7 +301,7 @@ func (a *app) resultJSON(ctx context.Context, d *desk, b batch.Batch, o carrying
 }
 
 func resultOf(ctx context.Context, d *desk, b batch.Batch) (result, error) {
-	r := result{V: 1, Batch: b.ID, Kind: b.Kind, Archive: b.Archive}
+	r := result{V: 1, Batch: b.ID, Kind: b.Kind, Archive: b.Archive, Method: b.Method()}
 	var err error
 	if r.Status, err = d.ledger.Status(ctx, b); err != nil {
 		return r, err

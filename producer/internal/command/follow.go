@@ -72,7 +72,7 @@ func (f *follower) look(ctx context.Context, enough func(batch.Status) bool) (ba
 	}
 	if !gone && !f.ends(p.Status, enough) {
 		f.failing = time.Time{}
-		f.app.display.Show(stateOf(p, f.plan))
+		f.app.display.Show(stateOf(p, f.batch.Method(), f.plan))
 		if err := f.learnPlan(ctx, p.Status); err != nil {
 			return p.Status, false, f.bear(ctx, err)
 		}

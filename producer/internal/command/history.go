@@ -139,6 +139,10 @@ func outcomeText(m history.Move) string {
 		return "under way"
 	case m.Reason != "":
 		return string(m.Outcome) + ": " + string(m.Reason)
+	case m.Method == batch.MethodCopy:
+		return "copied"
+	case m.Method == batch.MethodLink:
+		return "hard-linked"
 	}
 	return string(m.Outcome)
 }

@@ -29,10 +29,8 @@ type planScreen struct {
 
 // verb of what the plan does: "Rename".
 func (p planScreen) verb() string {
-	if p.batch.Kind == batch.Undo {
-		return "Rename back"
-	}
-	return "Rename"
+	v := verbsOf(p.batch).infinitive
+	return strings.ToUpper(v[:1]) + v[1:]
 }
 
 // write prints the plan in one write, so that nothing comes between its lines.
@@ -45,10 +43,10 @@ func (p planScreen) write(w io.Writer) error {
 		fmt.Fprintf(&b, "Note: %s\n", printable(note))
 	}
 	examples(&b, "Failures", s.Failed, s.Examples)
-	examples(&b, "Not renamed", skippedWorthShowing(s.Skipped), s.Examples)
+	examples(&b, "Not "+verbsOf(p.batch).participle, skippedWorthShowing(s.Skipped), s.Examples)
 	dates(&b, s.DateSources)
 	if len(s.Sample) > 0 {
-		b.WriteString("Some of the renames\n")
+		fmt.Fprintf(&b, "Some of the %s\n", verbsOf(p.batch).nouns)
 		for _, r := range s.Sample {
 			fmt.Fprintf(&b, "  %s\n    -> %s\n", r.From.Text(), r.To.Text())
 		}
@@ -104,7 +102,11 @@ func (p planScreen) counts(b *strings.Builder) {
 	fmt.Fprintf(tw, "  %s\t%s, %s%s\n", strings.ToLower(p.verb()), plural(s.Moves, "object"), humanize.IBytes(uint64(max(0, s.Bytes))), more)
 	fmt.Fprintf(tw, "  leave\t%s%s\n", plural(total(s.Skipped), "object"), reasons(s.Skipped))
 	fmt.Fprintf(tw, "  fail\t%s%s\n", plural(total(s.Failed), "object"), reasons(s.Failed))
-	fmt.Fprintf(tw, "  folders\t%s before, %s after\n", commas(s.OldFolders), commas(s.NewFolders))
+	if p.batch.Copies() {
+		fmt.Fprintf(tw, "  folders\tobjects in %s, %s in %s\n", commas(s.OldFolders), verbsOf(p.batch).nouns, commas(s.NewFolders))
+	} else {
+		fmt.Fprintf(tw, "  folders\t%s before, %s after\n", commas(s.OldFolders), commas(s.NewFolders))
+	}
 	tw.Flush() // to a strings.Builder, which cannot fail
 }
 

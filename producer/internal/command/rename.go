@@ -17,11 +17,14 @@ func (a *app) renameCommand() *cobra.Command {
 	var yes bool
 	var sample int64
 	var names namingFlags
+	var how methodFlags
 	cmd := &cobra.Command{
 		Use:   "rename ARCHIVE TEMPLATE",
 		Short: "Plan new names, show the plan, and rename once it is approved",
 		Long: "Inspects the archive, plans a new key for each object, and shows the plan. On a terminal it then asks; elsewhere it\n" +
-			"stops with exit code 3, unless --yes is given. `reshelf undo` reverses what was renamed.",
+			"stops with exit code 3, unless --yes is given. `reshelf undo` reverses what was renamed.\n\n" +
+			"With --copy or --hardlink the objects stay, and copies or hard links of them get the names. That cannot be undone: Reshelf\n" +
+			"never deletes objects of an archive.",
 		Example: "  reshelf rename ~/Pictures '{date:%Y/%m}/{date:%Y%m%d-%H%M%S}_{model}{ext}'\n" +
 			"  reshelf rename ~/Pictures '{dir}/{sha256:16}{ext}' --on-conflict number --yes",
 		Args:              cobra.ExactArgs(2),
@@ -31,6 +34,7 @@ func (a *app) renameCommand() *cobra.Command {
 	s.addSingleWriter(cmd)
 	conflict.add(cmd)
 	names.add(cmd)
+	how.add(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "rename without asking, if the plan has no conflicts that stop it")
 	addSample(cmd, &sample)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -52,13 +56,20 @@ func (a *app) renameCommand() *cobra.Command {
 			return badUsage(cmd, "--sample divides the plan when it is made: give it to apply, which follows --detach")
 		}
 		o.Approved = yes && sample == 0
+		if o.Method, err = how.method(cmd, &s); err != nil {
+			return err
+		}
 		make := func(root archive.Root) (batch.Batch, error) {
+			if o.Method == batch.MethodLink && root.Scheme() != archive.SchemeFile {
+				return batch.Batch{}, badUsage(cmd, "%s: a bucket has no hard links; give --copy", shownRoot(root))
+			}
 			b, err := s.newBatch(cmd, batch.Rename, root)
 			b.Digests, b.Level = named.needs.Digests, levelFor(named.needs)
 			if _, ok := b.Digests.Proof(); !ok && o.OnConflict == batch.ConflictSameContent {
 				b.Digests = b.Digests.With(digest.SHA256)
 			}
 			b.Renaming = &o
+			b.V = b.Needs()
 			return b, err
 		}
 		return a.newRun(cmd, args[0], &s, make, carrying{yes: yes, json: s.json, sample: sample})

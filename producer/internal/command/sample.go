@@ -50,8 +50,10 @@ func (a *app) carrySample(ctx context.Context, d *desk, p planScreen, o carrying
 		return err
 	}
 	err = a.carry(ctx, d, sample, carrying{yes: true, json: o.json})
-	a.tell("The rest of the plan, %s, awaits approval. To carry it out:  %s\nTo take back the sample:  %s",
-		plural(left, "object"), a.commandLine("apply", string(rest.ID)), a.commandLine("undo", string(sample.ID)))
+	a.tell("The rest of the plan, %s, awaits approval. To carry it out:  %s", plural(left, "object"), a.commandLine("apply", string(rest.ID)))
+	if !sample.Copies() {
+		a.tell("To take back the sample:  %s", a.commandLine("undo", string(sample.ID)))
+	}
 	if err == nil {
 		err = exitError{code: ExitAwaiting}
 	}

@@ -97,6 +97,7 @@ func (s shownBatch) describe(w io.Writer) {
 	if b.Renaming != nil {
 		line("template", archive.EscapeText(b.Renaming.Template))
 		line("on conflict", conflictText(*b.Renaming))
+		line("method", string(b.Renaming.Method))
 		line("profile", string(b.Renaming.Profile))
 		line("time zone", archive.EscapeText(b.Renaming.TimeZone))
 		for _, s := range b.Renaming.Shifts {
@@ -117,7 +118,7 @@ func (s shownBatch) describe(w io.Writer) {
 	line("labels", escapedList(b.Labels))
 	line("submitted", local(b.Submitted)+" by "+archive.EscapeText(b.By))
 	if s.Plan != nil {
-		line("plan", fmt.Sprintf("%s of %s to be renamed, %s", commas(s.Plan.Summary.Moves), plural(s.Plan.Summary.Rows, "object"), s.Plan.Digest))
+		line("plan", fmt.Sprintf("%s of %s to be %s, %s", commas(s.Plan.Summary.Moves), plural(s.Plan.Summary.Rows, "object"), verbsOf(b).participle, s.Plan.Digest))
 	}
 	_ = tw.Flush() // to a strings.Builder
 }

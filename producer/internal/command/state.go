@@ -9,7 +9,7 @@ import (
 )
 
 // stateOf turns live progress into what is shown. Only settled counts are called settled; the window's are in hand.
-func stateOf(p ledger.Progress, plan *batch.Plan) progress.State {
+func stateOf(p ledger.Progress, method batch.Method, plan *batch.Plan) progress.State {
 	s := progress.State{Phase: string(p.Status.State), Counted: true}
 	step := p.Steps[p.Status.State.Step()]
 	s.Objects.Settled, s.Bytes.Settled, s.Failed = step.Counts.Objects(), step.Counts.Bytes, step.Counts.Failed
@@ -23,11 +23,7 @@ func stateOf(p ledger.Progress, plan *batch.Plan) progress.State {
 	case batch.Inspecting:
 		inspecting(&s, p, step)
 	case batch.Renaming:
-		s.Objects.Total = -1
-		if plan != nil {
-			s.Objects.Total = plan.Summary.Rows
-		}
-		s.Bytes = progress.Amount{}
+		renaming(&s, method, plan)
 	default:
 		s.Counted, s.Note = false, since(s.Objects)
 	}
@@ -35,6 +31,23 @@ func stateOf(p ledger.Progress, plan *batch.Plan) progress.State {
 		s.Note = "cancelled, ending"
 	}
 	return s
+}
+
+// renaming shows bytes only where they are read and written.
+func renaming(s *progress.State, method batch.Method, plan *batch.Plan) {
+	s.Objects.Total, s.Bytes.Total = -1, -1
+	if plan != nil {
+		s.Objects.Total, s.Bytes.Total = plan.Summary.Rows, plan.Summary.Bytes
+	}
+	switch method {
+	case batch.MethodCopy:
+		s.Phase = "copying"
+		return
+	case batch.MethodLink:
+		s.Phase = "linking"
+	case batch.MethodRename:
+	}
+	s.Bytes = progress.Amount{}
 }
 
 func inspecting(s *progress.State, p ledger.Progress, step ledger.StepProgress) {

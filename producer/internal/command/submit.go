@@ -111,7 +111,7 @@ func (a *app) reachable(ctx context.Context, p place, b batch.Batch) error {
 	if !p2.Local {
 		return nil // what its server can do is found out when the plan is made, and is in it
 	}
-	if b.Kind != batch.Inspect && !p2.GuardedRename && !b.AssumeSingleWriter {
+	if b.Kind != batch.Inspect && !b.Copies() && !p2.GuardedRename && !b.AssumeSingleWriter {
 		return stop(ExitNotRun, "archive %s: objects cannot be renamed safely there while others write to it (%s).\n"+
 			"%s\nIf nobody else writes to it, give --assume-single-writer.", shownRoot(b.Archive), p2.RenameMethod, p2.Remedy)
 	}

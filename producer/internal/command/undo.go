@@ -152,7 +152,7 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 	defer d.close()
 	ctx := cmd.Context()
 	if text == last {
-		return lastRename(ctx, d)
+		return a.lastRename(ctx, d)
 	}
 	b, err := resolve(ctx, d.ledger, text)
 	if err != nil {
@@ -162,6 +162,9 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 		return b, stop(ExitNotRun, "batch %s renames nothing: it is of kind %s", b.ID, b.Kind)
 	}
 	s, err := d.ledger.Status(ctx, b)
+	if err == nil {
+		err = a.refuseCopies(ctx, d, b)
+	}
 	if err != nil {
 		return b, err
 	}
@@ -175,8 +178,9 @@ func (a *app) undoable(cmd *cobra.Command, text string) (batch.Batch, error) {
 	return b, nil
 }
 
-// lastRename is the newest rename batch that renamed objects and was not undone, or not wholly.
-func lastRename(ctx context.Context, d *desk) (batch.Batch, error) {
+// lastRename is the newest rename batch that renamed objects and was not undone, or not wholly. Where a newer one copied, it is refused:
+// whoever asks for the last one may mean that.
+func (a *app) lastRename(ctx context.Context, d *desk) (batch.Batch, error) {
 	found, err := newest(ctx, d.ledger, 0, anyID, func(b batch.Batch) bool { return b.Kind != batch.Inspect })
 	if err != nil {
 		return batch.Batch{}, err
@@ -191,6 +195,11 @@ func lastRename(ctx context.Context, d *desk) (batch.Batch, error) {
 			continue
 		case b.Kind == batch.Undo:
 			u.of[b.Undoes] = append(u.of[b.Undoes], b)
+			continue
+		case b.Copies():
+			if made, err := u.copied(ctx, b); err != nil || made {
+				return b, errors.Join(err, a.refuseCopies(ctx, d, b))
+			}
 			continue
 		}
 		if undone, err := u.wholly(ctx, b); err != nil {
@@ -229,6 +238,15 @@ func (u *undos) wholly(ctx context.Context, b batch.Batch) (bool, error) {
 	}
 	left, known, err := u.left(ctx, b)
 	return known && left <= 0, err
+}
+
+// copied reports whether a batch that copies made copies, or may have.
+func (u *undos) copied(ctx context.Context, b batch.Batch) (bool, error) {
+	s, err := readSummary(ctx, u.desk, b.ID)
+	if errors.Is(err, store.ErrNotExist) {
+		return true, nil
+	}
+	return s.Copied > 0, err
 }
 
 // left is how many of the objects that a batch renamed are not undone, and false if its summary is not there to tell.

@@ -110,7 +110,7 @@ func (a *app) watchBeside(ctx context.Context, d *desk, b batch.Batch) (batch.St
 		}
 		if err == nil {
 			p.Status = s
-			a.display.Show(stateOf(p, nil))
+			a.display.Show(stateOf(p, b.Method(), nil))
 		}
 		select {
 		case <-ctx.Done():

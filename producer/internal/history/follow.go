@@ -15,11 +15,14 @@ func (h *History) Of(ctx context.Context, root archive.Root, key archive.Key, li
 	if err != nil {
 		return nil, err
 	}
-	type id struct{ source, row int64 }
+	type id struct {
+		source, row int64
+		stayed      bool
+	}
 	seen := map[id]bool{}
 	var out []Object
 	for _, e := range slices.Backward(events) {
-		if seen[id{e.move.source, e.move.row}] {
+		if seen[id{e.move.source, e.move.row, e.move.stayed}] {
 			continue
 		}
 		o, err := h.follow(ctx, e, limit)
@@ -27,7 +30,7 @@ func (h *History) Of(ctx context.Context, root archive.Root, key archive.Key, li
 			return nil, err
 		}
 		for _, m := range o.Moves {
-			seen[id{m.source, m.row}] = true
+			seen[id{m.source, m.row, m.stayed}] = true
 		}
 		out = append(out, o)
 	}
@@ -39,7 +42,7 @@ func (h *History) follow(ctx context.Context, e event, limit int) (Object, error
 	var o Object
 	m := e.move
 	from, to := nameOf(m.Archive, m.From), nameOf(m.Archive, m.To)
-	if !m.Moved {
+	if e.kind == stayed {
 		to = from
 	}
 	newer, last, lost, err := h.forward(ctx, to, m.source, limit)

@@ -44,13 +44,17 @@ type Move struct {
 	Finished time.Time   `json:"finished,omitzero"`
 	From     archive.Key `json:"from"`
 	To       archive.Key `json:"to"`
-	// Moved: the object has been given the name To. Outcome is that of the record, absent where there is none yet.
+	// Method is that of a batch that copies: From has not lost the name, and the object at To is a copy, or a hard link, of it.
+	Method batch.Method `json:"method,omitempty"`
+	// Moved: the object, or its copy, has been given the name To. Outcome is that of the record, absent where there is none yet.
 	Moved   bool          `json:"moved"`
 	Outcome batch.Outcome `json:"outcome,omitempty"`
 	Reason  batch.Reason  `json:"reason,omitempty"`
 	Message string        `json:"message,omitempty"`
 
 	source, row int64
+	// stayed: this is what became of the object at From, which was copied; not of its copy.
+	stayed bool
 }
 
 // Object is what became of one object.
@@ -187,7 +191,7 @@ func (n name) in(r archive.Root) (archive.Key, bool) {
 	return archive.Key(key), ok && s == n.space && key != ""
 }
 
-// event is a move that has a name: the object came to it, left it, or was to leave it in vain.
+// event is a move that has a name: the object came to it, left it, or stayed at it.
 type event struct {
 	move Move
 	kind eventKind
@@ -199,7 +203,7 @@ type eventKind int
 const (
 	left eventKind = iota
 	came
-	tried
+	stayed // it was to leave in vain, or was copied
 )
 
 // events are what batches did with a name, the oldest first.
@@ -233,7 +237,7 @@ func (h *History) events(ctx context.Context, n name) ([]event, error) {
 
 // scanned reports whether the whole plan of a batch has to be read: it is not finished, or was by a program that made no index.
 func (s source) scanned() bool {
-	return !s.over || s.index() == nil && s.summary.Renamed > 0
+	return !s.over || s.index() == nil && s.summary.Renamed+s.summary.Copied > 0
 }
 
 func (s source) index() *report.File {
@@ -333,7 +337,7 @@ func (h *History) segment(ctx context.Context, s source, plan batch.Plan, n int,
 		rec := records[r.From]
 		m := Move{
 			Batch: s.batch.ID, Kind: s.batch.Kind, Archive: s.batch.Archive, Undoes: s.batch.Undoes, From: r.From, To: r.To,
-			Moved: rec.To != "" || rec.Outcome == batch.Done, Outcome: rec.Outcome, Reason: rec.Reason, Message: rec.Message, row: r.N,
+			Moved: rec.To != "" || rec.Copy != "" || rec.Outcome == batch.Done, Method: s.batch.Method(), Outcome: rec.Outcome, Reason: rec.Reason, Message: rec.Message, row: r.N,
 		}
 		if rec.To != "" {
 			m.To = rec.To // of a circle that was left half way, an object can be at another name of it
@@ -342,12 +346,15 @@ func (h *History) segment(ctx context.Context, s source, plan batch.Plan, n int,
 			m.Template = s.batch.Renaming.Template
 		}
 		switch {
+		case m.Moved && r.From == key && s.batch.Copies():
+			m.stayed = true
+			out = append(out, event{m, stayed})
 		case m.Moved && r.From == key:
 			out = append(out, event{m, left})
 		case m.Moved && m.To == key:
 			out = append(out, event{m, came})
 		case !m.Moved && r.From == key && (rec.Outcome != "" && rec.Reason != batch.ReasonCancelled || !s.over):
-			out = append(out, event{m, tried})
+			out = append(out, event{m, stayed})
 		}
 	}
 	return out, nil

@@ -77,15 +77,19 @@ func (t *temp) copyOf(ctx context.Context, in *os.File, st unix.Stat_t, opID str
 	if err != nil {
 		return err
 	}
-	if err := t.keepAttributes(in, st, opID); err != nil {
+	mark := func(t *temp) error {
+		if err := t.mark(opID); err != nil {
+			return notKept("extended attributes", err)
+		}
+		return nil
+	}
+	if err := t.keepAttributes(in, st, mark); err != nil {
 		return err
 	}
 	if err := t.f.Sync(); err != nil {
 		return err
 	}
-	// Written pages are dropped so that the disk is read, not the cache; where that is refused, the cache is.
-	_ = unix.Fadvise(int(t.f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	if _, err := t.f.Seek(0, io.SeekStart); err != nil {
+	if err := t.rewind(); err != nil {
 		return err
 	}
 	got, err := copyHashed(ctx, io.Discard, t.f)
@@ -93,9 +97,23 @@ func (t *temp) copyOf(ctx context.Context, in *os.File, st unix.Stat_t, opID str
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return errors.New("the copy reads back differently; check the target's device")
+		return errReadsBack
 	}
 	return nil
+}
+
+var errReadsBack = errors.New("the copy reads back differently; check the target's device")
+
+// rewind has t read from its begin. Written pages are dropped so that the disk is read, not the cache; where that is refused, the cache is.
+func (t *temp) rewind() error {
+	_ = unix.Fadvise(int(t.f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	_, err := t.f.Seek(0, io.SeekStart)
+	return err
+}
+
+// mark notes the request that made the file.
+func (t *temp) mark(opID string) error {
+	return unix.Fsetxattr(int(t.f.Fd()), markAttribute, []byte(opID), 0)
 }
 
 // copyHashed copies src to dst and returns the SHA-256 of what was read.
@@ -107,23 +125,26 @@ func copyHashed(ctx context.Context, dst io.Writer, src io.Reader) ([]byte, erro
 	return h.Sum(nil), nil
 }
 
-// keepAttributes gives t the owner (where allowed), mode, extended attributes and times of in, and the mark.
-func (t *temp) keepAttributes(in *os.File, st unix.Stat_t, opID string) error {
-	fd := int(t.f.Fd())
-	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, unix.EPERM) {
+// keepAttributes gives t the owner (where allowed), mode, extended attributes and times of in, and the mark. Where the owner is not
+// kept, nor are the bits that let a file run as its owner.
+func (t *temp) keepAttributes(in *os.File, st unix.Stat_t, mark func(t *temp) error) error {
+	fd, mode := int(t.f.Fd()), st.Mode&0o7777
+	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); errors.Is(err, unix.EPERM) {
+		mode &^= unix.S_ISUID | unix.S_ISGID
+	} else if err != nil {
 		return err
 	}
 	if err := copyAttributes(in, t.f); err != nil {
 		return err
 	}
-	if err := unix.Fsetxattr(fd, markAttribute, []byte(opID), 0); err != nil {
-		return notKept("extended attributes", err)
+	if err := mark(t); err != nil {
+		return err
 	}
-	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil { // last, since it may forbid attributes
+	if err := unix.Fchmod(fd, mode); err != nil { // last, since it may forbid attributes
 		return err
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
-	if err := unix.UtimesNanoAt(int(t.dir.Fd()), t.name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := t.setTimes(times); err != nil {
 		return err
 	}
 	now, err := fstat(t.f)
@@ -131,6 +152,13 @@ func (t *temp) keepAttributes(in *os.File, st unix.Stat_t, opID string) error {
 		return notKept("the exact modification time", nil)
 	}
 	return err
+}
+
+func (t *temp) setTimes(times []unix.Timespec) error {
+	if t.name == "" {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, openPath(t.f), times, 0)
+	}
+	return unix.UtimesNanoAt(int(t.dir.Fd()), t.name, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func notKept(what string, err error) error {
@@ -206,9 +234,9 @@ func (s *Store) finishCopy(ctx context.Context, req store.RenameRequest, src *pi
 	return nil
 }
 
-// isCopy reports whether dst is a copy that this request made.
-func (s *Store) isCopy(dst *pinned, req store.RenameRequest) (bool, error) {
-	if req.OpID == "" || dst.st.Size != req.Want.Size {
+// isCopy reports whether dst bears the mark of the request with that id, and has that size.
+func (s *Store) isCopy(dst *pinned, opID string, size int64) (bool, error) {
+	if opID == "" || dst.st.Size != size {
 		return false, nil
 	}
 	f, err := s.openPinned(dst)
@@ -223,7 +251,7 @@ func (s *Store) isCopy(dst *pinned, req store.RenameRequest) (bool, error) {
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 		return false, nil
 	}
-	return err == nil && string(mark) == req.OpID, err
+	return err == nil && string(mark) == opID, err
 }
 
 // resumeCopy goes on where an execution of this request was interrupted after its copy had got its name.
@@ -236,7 +264,7 @@ func (s *Store) resumeCopy(ctx context.Context, req store.RenameRequest, src *pi
 		return err
 	}
 	defer dst.close()
-	mine, err := s.isCopy(dst, req)
+	mine, err := s.isCopy(dst, req.OpID, req.Want.Size)
 	if err == nil && mine {
 		mine, err = s.sameContent(ctx, src, dst)
 	}

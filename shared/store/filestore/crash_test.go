@@ -29,12 +29,21 @@ const crashVariable = "RESHELF_TEST_CRASH"
 // crashRun is one operation in a child process that kills itself at a step.
 type crashRun struct {
 	Dir    string
-	Op     string // create, replace, rename, exchange
+	Op     string // create, replace, rename, copy, exchange
 	Mode   string // "", link, copy
 	Step   int    // kill at the step of this number, from 0
 	Rename store.RenameRequest
+	Copy   struct{ Link bool } // of what is to be renamed
 	// Exchanges are made in turn, as far as they can be.
 	Exchanges []store.ExchangeRequest
+}
+
+// archived reports whether the operation is one on an archive, whose objects are there.
+func (r crashRun) archived() bool { return r.Op == "rename" || r.Op == "copy" || r.Op == "exchange" }
+
+func (r crashRun) copyRequest() store.CopyRequest {
+	q := r.Rename
+	return store.CopyRequest{From: q.From, To: q.To, Want: q.Want, OpID: q.OpID, Link: r.Copy.Link, AssumeSingleWriter: q.AssumeSingleWriter}
 }
 
 const crashContent = "the content, whole"
@@ -57,7 +66,7 @@ func TestMain(m *testing.M) {
 
 // do runs the operation; with kill it does not come back if there is a step of that number.
 func (r crashRun) do(kill bool) error {
-	s, err := filestore.Open(r.Dir, filestore.Options{Ledger: r.Op == "create" || r.Op == "replace"})
+	s, err := filestore.Open(r.Dir, filestore.Options{Ledger: !r.archived()})
 	if err != nil {
 		return err
 	}
@@ -67,6 +76,13 @@ func (r crashRun) do(kill bool) error {
 		withoutNoReplace(s)
 	case "copy":
 		acrossDevices(s)
+	case "clone":
+		cloning(s)
+	case "named":
+		s.NameCopies()
+	case "named link":
+		s.NameCopies()
+		withoutNoReplace(s)
 	}
 	if kill {
 		step := 0
@@ -85,6 +101,8 @@ func (r crashRun) do(kill bool) error {
 		return s.Create(ctx, "d/e/a", strings.NewReader(crashContent))
 	case "replace":
 		return s.Replace(ctx, "d/e/a", strings.NewReader(crashContent))
+	case "copy":
+		return s.Copy(ctx, r.copyRequest())
 	}
 	if r.Op == "exchange" {
 		s.AllowExchange()
@@ -134,6 +152,13 @@ func TestCrash(t *testing.T) {
 		"Rename":          {crashRun{Op: "rename"}, map[string]string{"a": crashContent}, []string{"rename: folder made", "rename: renamed"}},
 		"RenameByLink":    {crashRun{Op: "rename", Mode: "link"}, map[string]string{"a": crashContent}, []string{"rename: linked", "rename: link synced", "rename: unlinked"}},
 		"RenameByCopying": {crashRun{Op: "rename", Mode: "copy"}, map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: temp synced", "copy: published", "copy: target synced", "copy: source removed"}},
+		"Copy":            {crashRun{Op: "copy"}, map[string]string{"a": crashContent}, []string{"copy: folder made", "copy: temp made", "copy: temp synced", "copy: published"}},
+		"CopyNamed":       {crashRun{Op: "copy", Mode: "named"}, map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: temp synced", "copy: published"}},
+		"CopyByLink":      {crashRun{Op: "copy", Mode: "named link"}, map[string]string{"a": crashContent}, []string{"copy: temp synced", "copy: published"}},
+		"CopyByCloning":   {crashRun{Op: "copy", Mode: "clone"}, map[string]string{"a": crashContent}, []string{"copy: temp synced", "copy: published"}},
+		"HardLink":        {linking(""), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
+		"HardLinkNamed":   {linking("named"), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
+		"HardLinkByLink":  {linking("named link"), map[string]string{"a": crashContent}, []string{"copy: temp made", "copy: published"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,15 +179,21 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+func linking(mode string) crashRun {
+	r := crashRun{Op: "copy", Mode: mode}
+	r.Copy.Link = true
+	return r
+}
+
 // crashOnce runs r in a fresh directory, checks what it left, and repeats it.
 func crashOnce(t *testing.T, r crashRun, files map[string]string) string {
 	t.Helper()
 	r.Dir = t.TempDir()
 	writeFiles(t, r.Dir, files)
-	if r.Op == "rename" {
+	if r.archived() {
 		s := open(t, r.Dir, filestore.Options{})
 		r.Rename = request(t, s, "a", "d/e/b")
-		r.Rename.AssumeSingleWriter = r.Mode != ""
+		r.Rename.AssumeSingleWriter = r.Op == "rename" && r.Mode != ""
 	}
 	step := r.inChild(t)
 	checkCrashed(t, r, step)
@@ -170,8 +201,11 @@ func crashOnce(t *testing.T, r crashRun, files map[string]string) string {
 		t.Errorf("killed at %q, repeated: %v", step, err)
 	}
 	want := map[string]string{"d/e/a": crashContent}
-	if r.Op == "rename" {
+	switch r.Op {
+	case "rename":
 		want = map[string]string{"d/e/b": crashContent}
+	case "copy":
+		want = map[string]string{"a": crashContent, "d/e/b": crashContent}
 	}
 	got := readFiles(t, r.Dir)
 	maps.DeleteFunc(got, func(name, _ string) bool { return strings.HasPrefix(path.Base(name), store.TempPrefix) })
@@ -194,9 +228,15 @@ func checkCrashed(t *testing.T, r crashRun, step string) {
 		}
 	}
 	switch {
+	case r.Op == "copy" && r.Mode == "" && slices.ContainsFunc(slices.Collect(maps.Keys(readFiles(t, r.Dir))), func(name string) bool {
+		return store.Temporary(archive.Key(name))
+	}):
+		t.Errorf("killed at %q: something is left", step)
+	case r.Op == "copy" && (len(keys) == 0 || keys[0] != "a" || identity(t, s, "a") != r.Rename.Want):
+		t.Errorf("killed at %q: the original is not as it was", step)
 	case r.Op == "rename" && len(keys) == 0, r.Op == "replace" && len(keys) != 1:
 		t.Errorf("killed at %q: the object is lost", step)
-	case len(keys) > 1 && r.Mode == "":
+	case len(keys) > 1 && r.Mode == "" && r.Op != "copy":
 		t.Errorf("killed at %q: got objects %q", step, keys)
 	}
 }

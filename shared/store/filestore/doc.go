@@ -34,6 +34,16 @@
 // names are exchanged back; what other executions of the same work did at that moment is left to them to judge. Nothing can be
 // replaced by it, and neither name is ever free.
 //
+// # Copying
+//
+// A copy is written to a file that has no name (O_TMPFILE), or shares the blocks of its source (FICLONE), is read again, and gets its
+// name by linkat(2), which never replaces, when it is on the disk. A hard link is made of the very file that is held open.
+// Where a file system knows no files without names, or /proc is not there, both have temporary names first, and get their
+// own by renameat2(2) with RENAME_NOREPLACE, or by link(2) where that flag may be ignored. So copies need no single writer.
+//
+// A repetition knows a hard link by its inode, and a copy by its size, its time, and either the request's OpID in
+// user.reshelf.op or, where the file system keeps no such attributes, the content of the source.
+//
 // # Names that nobody sees
 //
 // Files are written under a name with [store.TempPrefix] in the directory where they go. A process that is killed can

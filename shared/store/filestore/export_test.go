@@ -15,6 +15,12 @@ func (s *Store) SetLinkat(f func(olddir int, oldname string, newdir int, newname
 	s.linkat = f
 }
 
+// SetClone replaces the ioctl FICLONE.
+func (s *Store) SetClone(f func(dst, src int) error) { s.clone = f }
+
+// NameCopies makes s make copies under temporary names.
+func (s *Store) NameCopies() { s.named = true }
+
 // Unguard gives s the properties of a file system that does not guard renames.
 func (s *Store) Unguard() {
 	s.props = fileSystem{keepsInode: true}.properties(s.props.Root)

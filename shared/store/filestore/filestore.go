@@ -34,7 +34,9 @@ type Store struct {
 	inMemory  int // directory entries that a listing holds in memory before it spills
 	renameat2 func(olddir int, oldname string, newdir int, newname string, flags uint) error
 	linkat    func(olddir int, oldname string, newdir int, newname string, flags int) error
-	step      func(name string) // called between the steps of a protocol; nil but in tests
+	clone     func(dst, src int) error // FICLONE
+	named     bool                     // copies are always made under temporary names; only in tests
+	step      func(name string)        // called between the steps of a protocol; nil but in tests
 }
 
 var _ store.Store = (*Store)(nil)
@@ -55,7 +57,7 @@ func Open(dir string, opts Options) (*Store, error) {
 			return nil, fmt.Errorf("open ledger %s: %w", archive.EscapeText(dir), rootError(err))
 		}
 	}
-	s := &Store{ledger: opts.Ledger, inMemory: spillAbove, renameat2: unix.Renameat2, linkat: unix.Linkat}
+	s := &Store{ledger: opts.Ledger, inMemory: spillAbove, renameat2: unix.Renameat2, linkat: unix.Linkat, clone: unix.IoctlFileClone}
 	if err := s.open(root); err != nil {
 		return nil, fmt.Errorf("open %s: %w", archive.EscapeText(dir), err)
 	}

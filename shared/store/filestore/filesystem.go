@@ -78,6 +78,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		Local:         true,
 		KeepsMTime:    true,
 		GuardedRename: fs.guarded,
+		GuardedCopy:   true,
 		AtomicRename:  fs.guarded && fs.keepsInode && !fs.passing,
 		Exchange:      fs.guarded && fs.keepsInode && !fs.passing && fs.exchanges,
 		RenameMethod:  methodRename,

@@ -129,7 +129,7 @@ func (s *Store) targetIsOwn(req store.RenameRequest, identityProves bool) (bool,
 	if identityProves && req.Want.Same(s.identity(dst.st)) {
 		return true, nil
 	}
-	return s.isCopy(dst, req)
+	return s.isCopy(dst, req.OpID, req.Want.Size)
 }
 
 // targetFree reports whether nothing has the name key, not even by folding of case.

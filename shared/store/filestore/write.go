@@ -222,10 +222,12 @@ func (t *temp) fill(ctx context.Context, body io.Reader) error {
 	return t.f.Sync()
 }
 
-// discard closes the file and removes the temporary name, if it is still there: its name is random, so it is ours.
+// discard closes the file and removes the temporary name, if it has one that is still there: it is random, so it is ours.
 func (t *temp) discard() {
 	_ = t.f.Close() // synced before it counts
-	_ = unlinkat(t.dir, t.name)
+	if t.name != "" {
+		_ = unlinkat(t.dir, t.name)
+	}
 }
 
 // isAt reports whether name is this file now. A call whose answer was lost, or that was interrupted and repeated, fails

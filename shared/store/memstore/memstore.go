@@ -42,7 +42,7 @@ func New(root archive.Root) *Store {
 
 // Properties implements store.Store. Parallel is more than 1 so that tests work on several objects at once.
 func (s *Store) Properties() store.Properties {
-	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, AtomicRename: true, Exchange: true, RenameMethod: "memory", Folders: true, Parallel: 4}
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, GuardedCopy: true, AtomicRename: true, Exchange: true, RenameMethod: "memory", Folders: true, Parallel: 4}
 }
 
 // Close implements store.Store. The objects stay.
@@ -314,6 +314,101 @@ func (s *Store) exchange(req store.ExchangeRequest) error {
 	}
 	s.objects[req.A], s.objects[req.B] = b, a
 	return nil
+}
+
+// Copy implements store.Store. A hard link is the same object at two keys; what replaces one leaves the other as it was.
+func (s *Store) Copy(ctx context.Context, req store.CopyRequest) error {
+	err := check(ctx, req.From, req.To)
+	if err == nil {
+		err = s.copy(req)
+	}
+	return failed("copy "+req.From.Text()+" to", req.To, err)
+}
+
+func (s *Store) copy(req store.CopyRequest) error {
+	if done, err := s.begin(req); done || err != nil {
+		return err
+	}
+	// During is called without the lock: it may look at the store.
+	for _, n := range []int64{req.Want.Size, 0} {
+		if err := req.Tell(n); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src, err := s.source(req)
+	if err == nil {
+		err = s.free(req.To)
+	}
+	if err != nil {
+		if s.copied(req) {
+			return nil
+		}
+		return err
+	}
+	if !req.Link {
+		s.written++
+		src.identity.Inode = uint64(s.written)
+	}
+	s.put(req.To, src)
+	return nil
+}
+
+// begin reports whether the request was carried out before, or why it cannot be.
+func (s *Store) begin(req store.CopyRequest) (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.copied(req) {
+		return true, nil
+	}
+	if _, err := s.source(req); err != nil {
+		return false, err
+	}
+	return false, s.free(req.To)
+}
+
+// source is the object that is to be copied; the lock is held.
+func (s *Store) source(req store.CopyRequest) (object, error) {
+	src, err := s.get(req.From)
+	if err != nil {
+		return src, err
+	}
+	if !req.Want.Same(src.identity) {
+		return src, store.ErrChanged
+	}
+	if d := req.Digest; !d.IsZero() {
+		h := digest.NewHasher(digest.Set(0).With(d.Algorithm()))
+		_, _ = h.Write(src.content) // it never fails
+		if h.Digests()[0] != d {
+			return src, store.ErrChanged
+		}
+	}
+	return src, nil
+}
+
+// Copied implements store.Store.
+func (s *Store) Copied(ctx context.Context, req store.CopyRequest) (bool, error) {
+	if err := check(ctx, req.From, req.To); err != nil {
+		return false, failed("copy of "+req.From.Text()+" at", req.To, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.copied(req), nil
+}
+
+// copied reports whether the target is a copy of the source: of the same content and time; the lock is held.
+func (s *Store) copied(req store.CopyRequest) bool {
+	dst, err := s.get(req.To)
+	if err != nil || req.From == req.To {
+		return false
+	}
+	if req.Link {
+		return req.Want.Same(dst.identity)
+	}
+	src, err := s.get(req.From)
+	return err == nil && req.Want.Same(src.identity) && dst.identity.MTime == src.identity.MTime &&
+		dst.identity.Inode != src.identity.Inode && bytes.Equal(src.content, dst.content)
 }
 
 // Sync implements store.Store.

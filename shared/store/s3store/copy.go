@@ -112,6 +112,9 @@ func (m *move) copyWhole(ctx context.Context, src archive.Object, o minio.PutObj
 	for name, values := range o.Header() {
 		metadata[name] = values[0]
 	}
+	if err := m.tell(src.Size, 0); err != nil {
+		return err
+	}
 	return m.once(ctx, copyFor, func(ctx context.Context) error {
 		done, err := m.copies.CopyObject(ctx, m.bucket, m.name(src.Key), m.bucket, m.name(m.req.To), metadata,
 			minio.CopySrcOptions{VersionID: src.Version}, minio.PutObjectOptions{})
@@ -146,6 +149,9 @@ func (m *move) copyInParts(ctx context.Context, src archive.Object, info minio.O
 		return err
 	}
 	if err := m.at("parts copied"); err != nil {
+		return err
+	}
+	if err := m.tell(0); err != nil {
 		return err
 	}
 	return m.completeCopy(ctx, src, id, parts)
@@ -231,6 +237,9 @@ func (m *move) copyParts(ctx context.Context, src archive.Object, id string, siz
 			return nil, err
 		}
 		parts = append(parts, p)
+		if err := m.tell(min(size, src.Size-start)); err != nil {
+			return nil, err
+		}
 	}
 	return parts, nil
 }

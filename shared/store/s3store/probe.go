@@ -74,7 +74,12 @@ type Probes interface {
 
 // guarded reports whether renames are safe whoever else writes.
 func (c Capabilities) guarded() bool {
-	return (c.ConditionalComplete || c.ConditionalCopy) && c.GuardsSource && (c.ConditionalDelete || c.Versioned)
+	return c.guardsCopies() && (c.ConditionalDelete || c.Versioned)
+}
+
+// guardsCopies reports whether copies, whose source stays, are safe whoever else writes.
+func (c Capabilities) guardsCopies() bool {
+	return (c.ConditionalComplete || c.ConditionalCopy) && c.GuardsSource
 }
 
 // folders reports whether "a" and "a/b" must not both be objects.

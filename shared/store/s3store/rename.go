@@ -42,11 +42,18 @@ func (s *Store) rename(ctx context.Context, req store.RenameRequest) error {
 	if err := s.takes(req.To); err != nil {
 		return err
 	}
-	if req.OpID == "" || len(req.OpID) > maxOpID || strings.Trim(req.OpID, opIDLetters) != "" {
-		return fmt.Errorf("op id %q: want 1 to %d letters, digits, hyphens, underscores and dots", req.OpID, maxOpID)
+	if err := checkOpID(req.OpID); err != nil {
+		return err
 	}
 	m := &move{Store: s, req: req}
 	return m.untilCertain(ctx)
+}
+
+func checkOpID(id string) error {
+	if id == "" || len(id) > maxOpID || strings.Trim(id, opIDLetters) != "" {
+		return fmt.Errorf("op id %q: want 1 to %d letters, digits, hyphens, underscores and dots", id, maxOpID)
+	}
+	return nil
 }
 
 // untilCertain goes through the protocol, and again while the world changes under it: a few times, or for as long as the
@@ -100,7 +107,7 @@ const (
 	opIDLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 )
 
-// move is one request in hand.
+// move is one request in hand: to rename, or to copy.
 type move struct {
 	*Store
 	req    store.RenameRequest
@@ -110,6 +117,10 @@ type move struct {
 	// repeated: the copy was completed by a call that was not the first. A server that died in the middle of the first one may
 	// say so and have nothing (Versity Gateway).
 	repeated bool
+	// keeps: the source stays, so that what is made is a copy.
+	keeps bool
+	// during is that of a store.CopyRequest, nil of a rename.
+	during func(n int64) error
 }
 
 // carryOut goes through the protocol; again says that the world has changed meanwhile, and is to be looked at anew.
@@ -166,7 +177,7 @@ func (m *move) carryOut(ctx context.Context) (again bool, err error) {
 
 // allowed refuses where the bucket cannot do it safely, and nobody says that nobody else writes.
 func (m *move) allowed() error {
-	if m.can.guarded() || m.req.AssumeSingleWriter && m.can.V != 0 {
+	if m.can.guarded() || m.keeps && m.can.guardsCopies() || m.req.AssumeSingleWriter && m.can.V != 0 {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", store.ErrUnsupported, m.can.why())
@@ -208,7 +219,7 @@ func (m *move) sweep(ctx context.Context) error {
 
 // tidy removes what other executions of a request that is carried out may have left.
 func (m *move) tidy(ctx context.Context, dst archive.Object) error {
-	if m.req.Again && m.can.Versioned && !m.can.ConditionalDelete {
+	if m.req.Again && m.can.Versioned && !m.can.ConditionalDelete && !m.keeps {
 		if err := m.uncover(ctx, dst); err != nil {
 			return err
 		}
@@ -254,7 +265,8 @@ func (m *move) copy(ctx context.Context, src archive.Object, info minio.ObjectIn
 
 // doubt decides after a copy that may or may not have been made: only what stands at the target tells.
 func (m *move) doubt(ctx context.Context, cause error, src archive.Object, info minio.ObjectInfo) (again bool, err error) {
-	if ctx.Err() != nil || errors.Is(cause, errStop) || errors.Is(cause, store.ErrUnsupported) {
+	_, ended := errors.AsType[endedError](cause)
+	if ended || ctx.Err() != nil || errors.Is(cause, errStop) || errors.Is(cause, store.ErrUnsupported) {
 		return false, cause
 	}
 	dst, err := m.Stat(ctx, m.req.To)
@@ -306,16 +318,24 @@ func (m *move) finish(ctx context.Context, src archive.Object, info minio.Object
 	if err := m.at("verified"); err != nil {
 		return false, err
 	}
-	if err := m.deleteSource(ctx, src); err != nil {
-		return false, err
-	}
-	if err := m.at("source deleted"); err != nil {
+	if err := m.leave(ctx, src); err != nil {
 		return false, err
 	}
 	if m.strays {
 		return false, m.dropUploads(ctx, dst.ModTime())
 	}
 	return false, nil
+}
+
+// leave deletes the source, unless it is to stay.
+func (m *move) leave(ctx context.Context, src archive.Object) error {
+	if m.keeps {
+		return nil
+	}
+	if err := m.deleteSource(ctx, src); err != nil {
+		return err
+	}
+	return m.at("source deleted")
 }
 
 // deleteSource deletes the source unless it is not the one that was copied any more. That it is gone, or something else by

@@ -104,7 +104,7 @@ func (c *Clients) Open(ctx context.Context, root archive.Root, o Options) (*Stor
 func (s *Store) Properties() store.Properties {
 	p := store.Properties{
 		Root: s.root, Marks: true, MaxKey: maxKey - len(s.prefix), UTF8: true, Parallel: parallel,
-		GuardedRename: s.can.guarded(), RenameMethod: s.can.method(), Remedy: s.can.remedy(),
+		GuardedRename: s.can.guarded(), GuardedCopy: s.can.guardsCopies(), RenameMethod: s.can.method(), Remedy: s.can.remedy(),
 		FoldsCase: s.can.FoldsCase, Folders: s.can.folders(), Versioned: s.can.Versioned, Locked: s.can.Locked,
 	}
 	return p

@@ -120,7 +120,7 @@ func (w *storm) weather(call) fault {
 
 func (w *storm) run() {
 	began := time.Now()
-	results := w.executeAll(w.ops, w.interfere)
+	results := w.executeAll(w.ops, renaming, w.interfere)
 	w.check(results)
 	count := map[string]int{}
 	for _, err := range results {
@@ -130,7 +130,7 @@ func (w *storm) run() {
 
 	began = time.Now()
 	undos, undone := w.undos(results)
-	w.checkUndone(undone, undos, w.executeAll(undos, func(context.Context) {}))
+	w.checkUndone(undone, undos, w.executeAll(undos, renaming, func(context.Context) {}))
 	w.Logf("%d undone in %s", len(undos), time.Since(began).Round(time.Millisecond))
 }
 
@@ -146,8 +146,16 @@ func outcome(err error) string {
 	return "renamed"
 }
 
+// Ways to execute a request.
+func renaming(ctx context.Context, st *s3store.Store, req store.RenameRequest) error {
+	return st.Rename(ctx, req)
+}
+func copying(ctx context.Context, st *s3store.Store, req store.RenameRequest) error {
+	return st.Copy(ctx, copyRequest(req))
+}
+
 // executeAll has each request executed by several at once in the storm, with somebody else at work, and repeats it after.
-func (w *storm) executeAll(ops []store.RenameRequest, other func(context.Context)) []error {
+func (w *storm) executeAll(ops []store.RenameRequest, execute func(context.Context, *s3store.Store, store.RenameRequest) error, other func(context.Context)) []error {
 	w.calm = false
 	ctx, stop := context.WithCancel(w.Context())
 	var writer, workers sync.WaitGroup
@@ -157,7 +165,7 @@ func (w *storm) executeAll(ops []store.RenameRequest, other func(context.Context
 		for range 2 {
 			workers.Go(func() {
 				for i := range queue {
-					_ = st.Rename(w.Context(), ops[i])
+					_ = execute(w.Context(), st, ops[i])
 				}
 			})
 		}
@@ -181,7 +189,7 @@ func (w *storm) executeAll(ops []store.RenameRequest, other func(context.Context
 				for i := k; i < len(ops); i += together {
 					req := ops[i]
 					req.Again = true
-					results[i] = w.stores[k].Rename(w.Context(), req)
+					results[i] = execute(w.Context(), w.stores[k], req)
 				}
 			})
 		}

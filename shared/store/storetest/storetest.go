@@ -46,6 +46,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts Options) {
 	t.Run("Rename", s.rename)
 	t.Run("RenameRaces", s.renameRaces)
 	t.Run("Exchange", s.exchange)
+	t.Run("Copy", s.copies)
+	t.Run("Links", s.linksNeverReplace)
+	t.Run("CopyRaces", s.copyRaces)
 	t.Run("Keys", s.keys)
 	t.Run("Folders", s.folders)
 	t.Run("Cancelled", s.cancelled)
@@ -297,6 +300,9 @@ func (f fixture) everyMethod(ctx context.Context, key archive.Key, want archive.
 	}
 	from := store.RenameRequest{From: key, To: "b", Want: want, OpID: "op", AssumeSingleWriter: true}
 	to := store.RenameRequest{From: "a", To: key, Want: want, OpID: "op", AssumeSingleWriter: true}
+	copyFrom := store.CopyRequest{From: key, To: "b", Want: want, OpID: "op", AssumeSingleWriter: true}
+	copyTo := store.CopyRequest{From: "a", To: key, Want: want, OpID: "op", AssumeSingleWriter: true}
+	_, copiedErr := f.Copied(ctx, copyTo)
 	_, folderErr := f.RemoveFolder(ctx, key)
 	_, _, sumsErr := f.Checksums(ctx, key, archive.Identity{})
 	return map[string]error{
@@ -308,6 +314,9 @@ func (f fixture) everyMethod(ctx context.Context, key archive.Key, want archive.
 		"replace":     f.Replace(ctx, key, strings.NewReader("new")),
 		"rename from": f.Rename(ctx, from),
 		"rename to":   f.Rename(ctx, to),
+		"copy from":   f.Copy(ctx, copyFrom),
+		"copy to":     f.Copy(ctx, copyTo),
+		"copied":      copiedErr,
 		"sync":        f.Sync(ctx, []archive.Key{key}),
 		"delete":      f.Delete(ctx, key, archive.Identity{}),
 	}

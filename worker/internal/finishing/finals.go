@@ -56,7 +56,7 @@ func (f *finish) unplanned(records iter.Seq2[batch.Record, error]) iter.Seq2[fin
 			fin := newFinal(r)
 			if r.Outcome == batch.Done && f.batch.Kind == batch.Rename {
 				fin.Outcome, fin.Reason = batch.Skipped, batch.ReasonCancelled
-				fin.Message = "the batch was cancelled before this object was renamed"
+				fin.Message = "the batch was cancelled before this object was " + verb(f.batch.Copies())
 			}
 			if !yield(fin, err) || err != nil {
 				return
@@ -109,7 +109,7 @@ func planError(key archive.Key, what string) error {
 
 // end gives the record the end of its row. What failed before keeps its own outcome and reason.
 func (fin *final) end(e rowEnd) {
-	fin.row, fin.To = &e.Row, e.Now
+	fin.row, fin.To, fin.Copy = &e.Row, e.Now, e.Copy
 	if fin.Outcome != batch.Done {
 		return
 	}

@@ -13,7 +13,7 @@ func (f *finish) addNames(ctx context.Context, segment int, ends []rowEnd) error
 		if !e.tried {
 			continue
 		}
-		for _, key := range []archive.Key{e.Row.From, e.Now} {
+		for _, key := range []archive.Key{e.Row.From, e.Now, e.Copy} {
 			if key == "" {
 				continue
 			}

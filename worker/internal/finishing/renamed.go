@@ -19,8 +19,9 @@ import (
 type rowEnd struct {
 	// Row has its final outcome, reason and message.
 	Row batch.Row `json:"row"`
-	// Now is the key that the object has now, "" if its own.
+	// Now is the key that the object has now, "" if its own; Copy is that of its copy, "" if there is none.
 	Now   archive.Key `json:"now,omitempty"`
+	Copy  archive.Key `json:"copy,omitempty"`
 	Epoch int64       `json:"epoch,omitempty"`
 	// tried: the row was carried out, or was begun.
 	tried bool
@@ -108,7 +109,7 @@ func (f *finish) renamedSegment(ctx context.Context, plan batch.Plan, n int) ([]
 		case row.Moves() && !found && !f.cancelled:
 			return nil, corrupt(ref, row.From, "has no record, nor has its segment any")
 		}
-		end, err := endOf(ref, row, r)
+		end, err := endOf(ref, row, r, f.batch.Copies())
 		if err != nil {
 			return nil, err
 		}
@@ -117,25 +118,35 @@ func (f *finish) renamedSegment(ctx context.Context, plan batch.Plan, n int) ([]
 	return ends, leftOver(ref, part)
 }
 
-// endOf is the end of a row; r is the record of renaming, zero where there is none.
-func endOf(ref batch.Ref, row batch.Row, r batch.Record) (rowEnd, error) {
+// endOf is the end of a row; r is the record of renaming, zero where there is none. copies: the objects stay.
+func endOf(ref batch.Ref, row batch.Row, r batch.Record, copies bool) (rowEnd, error) {
 	switch {
 	case !row.Moves():
-		if r.Outcome == batch.Done || r.To != "" {
+		if r.Outcome == batch.Done || r.To != "" || r.Copy != "" {
 			return rowEnd{}, corrupt(ref, row.From, "was renamed, against its plan")
 		}
 		return rowEnd{Row: row, Epoch: r.Epoch}, nil
 	case r.Outcome == "":
 		row.Outcome, row.Reason = batch.Skipped, batch.ReasonCancelled
-		row.Message = "the batch was cancelled before this object was renamed"
+		row.Message = "the batch was cancelled before this object was " + verb(copies)
 		return rowEnd{Row: row}, nil
+	case copies && (r.To != "" || r.Outcome == batch.Done && r.Copy != row.To), !copies && r.Copy != "":
+		return rowEnd{}, corrupt(ref, row.From, "has a record that does not fit its plan")
+	case copies:
 	case r.Outcome == batch.Done && r.To == "":
 		r.To = row.To
 	case r.Outcome == batch.Done && r.To != row.To:
 		return rowEnd{}, corrupt(ref, row.From, "was renamed to "+r.To.Text()+", its plan says "+row.To.Text())
 	}
 	row.Outcome, row.Reason, row.Message = r.Outcome, r.Reason, cmp.Or(r.Message, row.Message)
-	return rowEnd{Row: row, Now: r.To, Epoch: r.Epoch, tried: true}, nil
+	return rowEnd{Row: row, Now: r.To, Copy: r.Copy, Epoch: r.Epoch, tried: true}, nil
+}
+
+func verb(copies bool) string {
+	if copies {
+		return "copied"
+	}
+	return "renamed"
 }
 
 func (s *sortedRows) add(ctx context.Context, ends []rowEnd) error {

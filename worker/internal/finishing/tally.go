@@ -23,7 +23,7 @@ func newTally(b batch.Batch) tally {
 		failures: map[batch.Reason]*report.Failure{},
 		exiftool: map[string]bool{},
 		summary: report.Summary{
-			Batch: b.ID, Kind: b.Kind, Archive: b.Archive, Name: b.Name, Undoes: b.Undoes, Submitted: b.Submitted,
+			Batch: b.ID, Kind: b.Kind, Archive: b.Archive, Name: b.Name, Undoes: b.Undoes, Method: b.Method(), Submitted: b.Submitted,
 			AssumeSingleWriter: b.AssumeSingleWriter, Digests: b.Digests, Level: b.Level,
 			Skipped: map[batch.Reason]int64{}, Failed: map[batch.Reason]int64{},
 		},
@@ -55,6 +55,9 @@ func (t *tally) add(fin final) {
 	}
 	if fin.To != "" && fin.To != fin.Key {
 		s.Renamed++
+	}
+	if fin.Copy != "" {
+		s.Copied++
 	}
 	if fin.ExifTool != "" && len(t.exiftool) < report.MaxExifToolVersions {
 		t.exiftool[fin.ExifTool] = true

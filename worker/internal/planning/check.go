@@ -85,6 +85,8 @@ type checker struct {
 	foldsCase bool
 	// chain: a name that an object has may be wanted on condition that it moves away.
 	chain bool
+	// copies: objects keep their names.
+	copies bool
 
 	at    path
 	above []standing
@@ -202,6 +204,9 @@ func (c *checker) judge(w wish) (verdict, bool) {
 	case c.here.settled:
 		v.Reason = batch.ReasonSameTarget
 		v.Message = "another object of the batch gets that name; " + remedy
+	case own && c.copies:
+		v.Final = true
+		v.Message = "it would differ from its copy only in case, or in the form of letters, which counts as one name; change the template"
 	case own && c.foldsCase:
 		v.Final = true
 		v.Message = "the archive does not tell the new name from the old one; rename it to another name first"
@@ -210,6 +215,9 @@ func (c *checker) judge(w wish) (verdict, bool) {
 	case c.chain && c.here.presents == 1:
 		v.Awaits, v.Other, v.Message = c.here.present.Key, c.here.present.Key, c.here.present.Key.Text()+" has that name"
 		return v, false
+	case c.copies:
+		v.Other = c.here.present.Key
+		v.Message = c.here.present.Key.Text() + " has that name, and objects that are copied keep theirs; " + remedy
 	default:
 		v.Other = c.here.present.Key
 		v.Message = fmt.Sprintf("%s has that name, and in this archive a name counts as taken also where this batch would free it; "+

@@ -230,7 +230,7 @@ func (e *editor) unit(group []edited) *unit {
 	}
 	u := &unit{Notes: map[int]string{}}
 	for _, r := range group {
-		u.Rows = append(u.Rows, batch.Row{From: r.From, Want: r.Want})
+		u.Rows = append(u.Rows, batch.Row{From: r.From, Want: r.Want, Digest: r.Digest})
 	}
 	if !e.tails(u) {
 		u.scatter()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/naming"
 )
 
@@ -25,6 +26,22 @@ func (p *planner) know(c *candidate, r batch.Record) {
 	if naming.IsXMP(r.Key) {
 		c.Mute = r.Mute()
 	}
+	if p.batch.Copies() {
+		c.Row.Digest = strongest(r.Digests)
+	}
+}
+
+// strongest is the digest that says most of a content: the first that is proof of it, or else any; zero if there is none.
+func strongest(digests []digest.Digest) digest.Digest {
+	for _, d := range digests {
+		if _, proves := digest.Set(0).With(d.Algorithm()).Proof(); proves {
+			return d
+		}
+	}
+	if len(digests) == 0 {
+		return digest.Digest{}
+	}
+	return digests[0]
 }
 
 // isOfContent reports whether an object could not be inspected for what is in it, while it is there to be renamed.

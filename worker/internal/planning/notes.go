@@ -10,12 +10,16 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 )
 
-// refuse fails a row that would move where the archive cannot rename safely, and nobody says that nobody else writes.
+// refuse fails a row that would move where the archive cannot rename safely, or copy, and nobody says that nobody else writes.
 func (d *desk) refuse(r *batch.Row) {
-	if !r.Moves() || d.props.GuardedRename || d.batch.AssumeSingleWriter {
+	safe, verb := d.props.GuardedRename, "renamed"
+	if d.batch.Copies() {
+		safe, verb = d.props.GuardedCopy, "copied"
+	}
+	if !r.Moves() || safe || d.batch.AssumeSingleWriter {
 		return
 	}
-	settle(r, batch.Failed, batch.ReasonUnsupported, "objects cannot be renamed safely in this archive while others write to it: "+
+	settle(r, batch.Failed, batch.ReasonUnsupported, "objects cannot be "+verb+" safely in this archive while others write to it: "+
 		cmp.Or(d.props.Remedy, "it was not opened for renaming"))
 }
 
@@ -36,6 +40,9 @@ func (d *desk) notes(s batch.PlanSummary) (notes []string) {
 	if d.batch.RemoveEmptyFolders && d.props.Folders {
 		notes = append(notes, "folders in which nothing is left are removed")
 	}
+	if d.batch.Copies() {
+		return append(notes, d.notesOnCopies(s)...)
+	}
 	// An undo brings back the versions that are still there.
 	copies := d.batch.Kind != batch.Undo || !d.props.Versioned
 	if d.props.Versioned && copies {
@@ -51,6 +58,26 @@ func (d *desk) notes(s batch.PlanSummary) (notes []string) {
 		notes = append(notes, "renames are safe only while nobody else writes (--assume-single-writer)")
 	}
 	return notes
+}
+
+// notesOnCopies are what is to be known of objects that stay, beside their copies.
+func (d *desk) notesOnCopies(s batch.PlanSummary) []string {
+	var notes []string
+	if d.batch.Method() == batch.MethodLink {
+		notes = append(notes, "a hard link is the same file under a second name: who writes to one changes both")
+	} else {
+		notes = append(notes, "the archive grows by "+humanize.IBytes(uint64(max(0, s.Bytes)))+", less where its file system shares equal contents")
+	}
+	if d.props.Locked {
+		notes = append(notes, "Object Lock: copies get the same retention")
+	}
+	if !d.props.KeepsMTime {
+		notes = append(notes, "LastModified of the copies is the time at which they are made")
+	}
+	if !d.props.GuardedCopy {
+		notes = append(notes, "copies are safe only while nobody else writes (--assume-single-writer)")
+	}
+	return append(notes, "reshelf undo does not take this back: it never deletes")
 }
 
 func objects(n int64) string {

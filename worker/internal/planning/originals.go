@@ -160,6 +160,9 @@ func (p *planner) earlierMoves(ctx context.Context) (*extsort.Sorter, error) {
 				return nil
 			}
 			from, to := []byte(fullName(other.Archive, r.From)), []byte(fullName(other.Archive, r.To))
+			if other.Copies() { // what was copied came from there, and left nothing
+				return moves.Add(ctx, to, move{uint32(n), from}.encode())
+			}
 			return errors.Join(moves.Add(ctx, to, move{uint32(n), from}.encode()), moves.Add(ctx, from, move{batch: uint32(n)}.encode()))
 		})
 		if err != nil {
@@ -244,7 +247,7 @@ func (d *desk) finished(ctx context.Context, id batch.ID) (time.Time, error) {
 	return s.Finished, errors.Join(err, c.Close())
 }
 
-// eachMoved calls yield for each row of another batch's plan whose object was moved, as its records say, and, with moved false, for
+// eachMoved calls yield for each row of another batch's plan whose object was moved, or copied, as its records say, and, with moved false, for
 // those of an undo whose objects were back already.
 func (d *desk) eachMoved(ctx context.Context, of batch.Batch, yield func(r batch.Row, moved bool) error) error {
 	plan, _, err := d.led.Plan(ctx, of.ID)
@@ -285,7 +288,7 @@ func (d *desk) eachMoved(ctx context.Context, of batch.Batch, yield func(r batch
 	return nil
 }
 
-// movedIn are the objects that a segment of another batch's plan has moved, by their old names, with the new ones if the records say them.
+// movedIn are the objects that a segment of another batch's plan has moved or copied, by their old names, with the new ones if the records say them.
 func (d *desk) movedIn(ctx context.Context, id batch.ID, segment int) (map[archive.Key]archive.Key, error) {
 	if err := d.check(ctx); err != nil {
 		return nil, err
@@ -298,8 +301,8 @@ func (d *desk) movedIn(ctx context.Context, id batch.ID, segment int) (map[archi
 		if err != nil {
 			return nil, err
 		}
-		if r.To != "" || r.Outcome == batch.Done {
-			moved[r.Key] = r.To
+		if r.To != "" || r.Copy != "" || r.Outcome == batch.Done {
+			moved[r.Key] = cmp.Or(r.To, r.Copy)
 		}
 	}
 	return moved, nil

@@ -16,6 +16,8 @@
 //  4. Write. The rows are sorted by the key of the unit's principal and written in segments, and the summary is counted.
 //     Where the archive cannot rename safely, and nobody says that nobody else writes, rows that would move fail here.
 //
+// Of a batch that copies, what "moves" gets a copy, and no name is ever left.
+//
 // The manifest that seals the plan is created if absent: of several executions the first wins, and the others adopt what
 // it sealed. An execution that was interrupted leaves nothing that counts; the next one starts again under its own epoch.
 package planning
@@ -124,7 +126,9 @@ func newDesk(hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch
 }
 
 // chains reports whether objects may get names that others of the batch leave.
-func (d *desk) chains() bool { return d.props.AtomicRename && !d.batch.AssumeSingleWriter }
+func (d *desk) chains() bool {
+	return d.props.AtomicRename && !d.batch.AssumeSingleWriter && !d.batch.Copies()
+}
 
 // exchanges reports whether objects of the batch may exchange their names.
 func (d *desk) exchanges() bool { return d.chains() && d.props.Exchange }

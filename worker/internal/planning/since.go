@@ -16,7 +16,8 @@ import (
 // findBrought finds the rows of the undone plan whose objects later batches have brought to their new names: an identity alone does not
 // tell who has moved an object. It joins these names with what the later batches have moved, as their records say, if there are any
 // that are not relatives of the undone one; otherwise it reads nothing and returns nil. What an undo found to be back already was brought back by one that
-// was interrupted, if it was moved at all.
+// was interrupted, if it was moved at all. Copies were brought to their names too; that a batch took something away matters only where an
+// undo brings that back, and there is none of one that copies.
 func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor, error) {
 	later, err := u.laterBatches(ctx)
 	stranger := func(b batch.Batch) bool { return !slices.Contains(u.kin.all, b.ID) }

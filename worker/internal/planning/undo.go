@@ -64,8 +64,17 @@ type undoer struct {
 	never bool
 }
 
+// errCopies: an undo would have to delete.
+var errCopies = errors.New("it copied objects, and nothing of an archive is ever deleted")
+
 func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
-	var err error
+	undoes, err := u.led.Batch(ctx, u.batch.Undoes)
+	if err == nil && undoes.Copies() {
+		err = errCopies
+	}
+	if err != nil && !errors.Is(err, store.ErrNotExist) {
+		return batch.Plan{}, err
+	}
 	if u.kin, err = u.relatives(ctx); err != nil {
 		return batch.Plan{}, err
 	}

@@ -60,7 +60,7 @@ const circleTries = 8
 
 // circle carries out rows of a circle, all or none, unless something in their chain blocks them.
 func (m *mover) circle(ctx context.Context, rows []batch.Row, records []batch.Record, blocked *reason) error {
-	steps := begin(rows, records)
+	steps := m.begin(rows, records)
 	if len(steps) == 0 {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (m *mover) circle(ctx context.Context, rows []batch.Row, records []batch.Re
 func (m *mover) whyNot(c *circle, blocked *reason) *reason {
 	switch {
 	case m.hold.Cancelled():
-		why := cancelled()
+		why := cancelled("renamed")
 		return &why
 	case blocked != nil:
 		return blocked

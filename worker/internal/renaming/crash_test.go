@@ -150,6 +150,15 @@ func blind(ctx context.Context, st store.Store, req store.ExchangeRequest) error
 	}
 }
 
+func (m mortal) Copy(ctx context.Context, req store.CopyRequest) error {
+	return m.process.around(func() error { return m.Store.Copy(ctx, req) })
+}
+
+func (m mortal) Copied(ctx context.Context, req store.CopyRequest) (made bool, err error) {
+	err = m.process.around(func() error { made, err = m.Store.Copied(ctx, req); return err })
+	return made, err
+}
+
 func (m mortal) Sync(ctx context.Context, keys []archive.Key) error {
 	return m.process.around(func() error { return m.Store.Sync(ctx, keys) })
 }

@@ -62,12 +62,15 @@ type reason struct {
 }
 
 // cancelled is the reason of rows that were not begun.
-func cancelled() reason {
-	return reason{batch.Skipped, batch.ReasonCancelled, "the batch was cancelled before it was renamed"}
+func cancelled(verb string) reason {
+	return reason{batch.Skipped, batch.ReasonCancelled, "the batch was cancelled before it was " + verb}
 }
 
 // because is the reason for the others of the group to stay.
 func (s *step) because() reason {
+	if s.copies {
+		return reason{batch.Skipped, batch.ReasonGroup, fmt.Sprintf("it is copied only together with %s, which could not be copied: %s", s.row.From.Text(), s.record.Message)}
+	}
 	return reason{batch.Skipped, batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which could not move: %s", s.row.From.Text(), s.record.Message)}
 }
 

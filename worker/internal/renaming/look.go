@@ -12,6 +12,10 @@ import (
 
 // look finds a row's object, and says with which identity.
 func (m *mover) look(ctx context.Context, r batch.Row) (store.Place, archive.Identity, error) {
+	if m.copies() {
+		at, err := m.lookForCopy(ctx, r)
+		return at, archive.Identity{}, err
+	}
 	w, err := store.Locate(ctx, m.archive, m.request(r))
 	if err != nil {
 		return 0, archive.Identity{}, err
@@ -49,7 +53,11 @@ func (s *step) staysFor(at store.Place) {
 	case store.Changed:
 		s.stays(batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made; inspect it and plan the rename again")
 	case store.Missing:
-		s.stays(batch.Failed, batch.ReasonMissing, "it is neither at its old name nor at its new one")
+		message := "it is neither at its old name nor at its new one"
+		if s.copies {
+			message = "it is not there any more, and there is no copy of it"
+		}
+		s.stays(batch.Failed, batch.ReasonMissing, message)
 	case store.AtSource, store.AtTarget:
 	}
 }
@@ -66,6 +74,8 @@ func (m *mover) failed(ctx context.Context, s *step, err error) error {
 	case errors.Is(err, store.ErrNotExist):
 		s.staysFor(store.Missing)
 		return m.reachable(ctx)
+	case errors.Is(err, store.ErrUnsupported) && m.copies(): // it has its own remedy
+		s.stays(batch.Failed, batch.ReasonUnsupported, err.Error())
 	case errors.Is(err, store.ErrUnsupported):
 		s.stays(batch.Failed, batch.ReasonUnsupported, remedy(err, m.archive.Properties().Remedy))
 	default:

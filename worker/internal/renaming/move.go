@@ -26,6 +26,10 @@ func (m *mover) move(ctx context.Context, s *step) error {
 
 // moved records that the object is at its new name.
 func (m *mover) moved(ctx context.Context, s *step) error {
+	if m.copies() {
+		m.copied(s)
+		return nil
+	}
 	m.touched.add(s.row.To, s.row.From)
 	if m.keepsMTime {
 		s.done(archive.Identity{})

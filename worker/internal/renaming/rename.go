@@ -13,6 +13,8 @@
 // A group, or an object that moves by itself, is a unit, and so is a chain: groups and objects that get names which others
 // leave, in their order. Where one of a chain does not move, its name is taken, and what was to get it stays as in any conflict.
 // Objects of a chain that get one another's names are a circle: they exchange them, one step after the other, all or none.
+// Where the batch copies, objects stay, and nothing is ever taken back (see copies.go).
+//
 // Units do not depend on each other, so as many as the store asks for are in hand at once (Properties.Parallel); within a unit
 // one move follows the other. When an error ends the segment,
 // no other unit is begun, and those in hand go on until they are done, find the same, or ctx ends: a move is not cut short
@@ -85,7 +87,7 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 		return err
 	}
 	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime,
-		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter, exchanges: st.Properties().Exchange && !b.AssumeSingleWriter}
+		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter, exchanges: st.Properties().Exchange && !b.AssumeSingleWriter, method: b.Method()}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
 		return err
@@ -167,6 +169,7 @@ type mover struct {
 	keepsMTime   bool
 	chains       bool // objects may get names that others leave
 	exchanges    bool // and exchange them
+	method       batch.Method
 
 	touched touched
 	// there: the archive holds something, so an object that is not found is missing.
@@ -183,6 +186,13 @@ func (t *touched) add(target, source archive.Key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.targets, t.sources = append(t.targets, target), append(t.sources, source)
+}
+
+// addTarget is add where the source stays.
+func (t *touched) addTarget(target archive.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.targets = append(t.targets, target)
 }
 
 // keys are in the order that store.Sync asks for. No unit may be in hand any more.
@@ -272,7 +282,7 @@ func (m *mover) bonded(ctx context.Context, c *chain, rows []batch.Row, records 
 
 func (m *mover) advance(records []batch.Record) {
 	for _, r := range records {
-		m.hold.Advance(1, r.Size)
+		m.hold.Advance(1, m.bytes(r))
 	}
 }
 
@@ -287,12 +297,15 @@ func group(rows []batch.Row) int {
 
 // group carries out rows that move together, or one, unless something in their chain blocks them.
 func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Record, blocked *reason) error {
-	moving := begin(rows, records)
+	moving := m.begin(rows, records)
 	if len(moving) == 0 {
 		return nil
 	}
+	if m.copies() {
+		return m.copyTogether(ctx, moving)
+	}
 	if m.hold.Cancelled() {
-		return m.findOut(ctx, moving, cancelled())
+		return m.findOut(ctx, moving, cancelled("renamed"))
 	}
 	if blocked != nil {
 		return m.findOut(ctx, moving, *blocked)
@@ -304,14 +317,14 @@ func (m *mover) group(ctx context.Context, rows []batch.Row, records []batch.Rec
 }
 
 // begin makes the records of rows, and the steps of those that move.
-func begin(rows []batch.Row, records []batch.Record) (moving []*step) {
+func (m *mover) begin(rows []batch.Row, records []batch.Record) (moving []*step) {
 	for i, r := range rows {
 		records[i] = batch.Record{
 			Object:  archive.Object{Key: r.From, Identity: r.Want},
 			Outcome: r.Outcome, Reason: r.Reason, Message: r.Message,
 		}
 		if r.Moves() {
-			moving = append(moving, &step{row: r, record: &records[i]})
+			moving = append(moving, &step{row: r, record: &records[i], copies: m.copies()})
 		}
 	}
 	return moving
@@ -321,6 +334,7 @@ func begin(rows []batch.Row, records []batch.Record) (moving []*step) {
 type step struct {
 	row    batch.Row
 	record *batch.Record
+	copies bool // the object stays; a copy gets the name
 }
 
 // done says that the object is at its new name, as now (zero: as it was wanted).
@@ -335,5 +349,5 @@ func (s *step) done(now archive.Identity) {
 // stays says that the object is at its old name, and why.
 func (s *step) stays(o batch.Outcome, r batch.Reason, message string) {
 	s.record.Outcome, s.record.Reason, s.record.Message = o, r, message
-	s.record.To, s.record.Identity = "", s.row.Want
+	s.record.To, s.record.Copy, s.record.Identity = "", "", s.row.Want
 }

@@ -85,6 +85,10 @@ func (h *hooked) Exchange(ctx context.Context, req store.ExchangeRequest) error 
 	return h.around("exchange", req.A, func() error { return h.Store.Exchange(ctx, req) })
 }
 
+func (h *hooked) Copy(ctx context.Context, req store.CopyRequest) error {
+	return h.around("copy", req.From, func() error { return h.Store.Copy(ctx, req) })
+}
+
 func (h *hooked) Stat(ctx context.Context, key archive.Key) (o archive.Object, err error) {
 	err = h.around("stat", key, func() error { o, err = h.Store.Stat(ctx, key); return err })
 	return o, err
