@@ -235,6 +235,22 @@ func (s withoutExchange) Properties() store.Properties {
 	return p
 }
 
+// Objects that cannot be told apart are not exchanged, whatever the plan says.
+func TestLinksInCircle(t *testing.T) {
+	w := newUnsealed(t, false, three...)
+	for i := range w.rows {
+		w.rows[i].Chain = 1
+	}
+	w.rows[2].Want.Inode = w.rows[0].Want.Inode
+	w.seal(t)
+	check(t, w.execute(claim{}))
+	want := map[archive.Key]string{"a": "failed: unsupported", "b": "failed: unsupported", "c": "failed: unsupported"}
+	if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
+		t.Errorf("records differ (-want +got):\n%s", diff)
+	}
+	w.checkWorld(t, nil)
+}
+
 // A circle is durable when its segment is recorded: all names of it were synced, also those that an earlier execution exchanged.
 func TestCircleIsSynced(t *testing.T) {
 	for _, before := range []bool{false, true} {
