@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -235,6 +237,56 @@ func (s withoutExchange) Properties() store.Properties {
 	return p
 }
 
+// A worker dies when a circle is done, or half way, and somebody writes to one of its objects in place. It is known by its inode, is not moved any
+// more, and the records say where all are. The undo finds it as it was recorded, and gives all their names back.
+func TestTouchedInCircle(t *testing.T) {
+	for name, tt := range map[string]struct {
+		moves  []string
+		before string // the operation before which the worker dies
+		touch  string
+		want   map[archive.Key]string
+	}{
+		"done": {
+			[]string{"a -> b", "b -> a"}, "sync", "b",
+			map[archive.Key]string{"a": "failed: changed, at b", "b": "a"},
+		},
+		"half way": {
+			three, "exchange", "b",
+			map[archive.Key]string{"a": "failed: changed, at b", "b": "failed: conflict, at a", "c": "failed: conflict"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, dir := files(t, false, tt.moves...)
+			exchanges := 0
+			w.archive.before = func(op string, _ archive.Key) error {
+				if op == "exchange" {
+					exchanges++
+				}
+				if op == tt.before && (op != "exchange" || exchanges > 1) {
+					return store.ErrUnavailable
+				}
+				return nil
+			}
+			if err := w.execute(claim{}); !errors.Is(err, store.ErrUnavailable) {
+				t.Fatalf("got %v, want the death of the worker", err)
+			}
+			w.archive.before = nil
+			check(t, os.Chtimes(filepath.Join(dir, tt.touch), time.Time{}, time.Unix(2e9, 0)))
+			check(t, w.execute(claim{}))
+			if diff := cmp.Diff(tt.want, w.outcomes(t)); diff != "" {
+				t.Errorf("records differ (-want +got):\n%s", diff)
+			}
+			got := contents(t, w.archive.Store)
+			for key, r := range w.records(t) {
+				if at := whereIs(r); got[at] != "content of "+string(key) {
+					t.Errorf("the record of %s says that it is at %s; there is %q", key, at, got[at])
+				}
+			}
+			w.undoes(t)
+		})
+	}
+}
+
 // Objects that cannot be told apart are not exchanged, whatever the plan says.
 func TestLinksInCircle(t *testing.T) {
 	w := newUnsealed(t, false, three...)
@@ -249,6 +301,14 @@ func TestLinksInCircle(t *testing.T) {
 		t.Errorf("records differ (-want +got):\n%s", diff)
 	}
 	w.checkWorld(t, nil)
+}
+
+// whereIs is where the object of a record is.
+func whereIs(r batch.Record) archive.Key {
+	if r.To != "" {
+		return r.To
+	}
+	return r.Key
 }
 
 // A circle is durable when its segment is recorded: all names of it were synced, also those that an earlier execution exchanged.
@@ -296,7 +356,7 @@ func TestStoppedInCircle(t *testing.T) {
 							return
 						}
 						w.checkWorld(t, nil)
-						w.undoes(t, moves)
+						w.undoes(t)
 						if t.Failed() {
 							t.Fatalf("stopped before operation %d", at)
 						}
@@ -346,7 +406,7 @@ func TestLateExchangeAndSlowSuccessor(t *testing.T) {
 }
 
 // undoes undoes the batch; then every object has its name again.
-func (w *world) undoes(t *testing.T, moves []string) {
+func (w *world) undoes(t *testing.T) {
 	t.Helper()
 	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil }
 	u := &world{archive: w.archive, led: w.led, batch: batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA}}
