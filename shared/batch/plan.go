@@ -24,7 +24,7 @@ type Row struct {
 	// Group is the From of the group's principal where objects move together; rows of a group are in one segment.
 	Group archive.Key `json:"group,omitempty"`
 	// Chain is the number, from 1, of objects that wait for one another to leave the names that they get, and 0 for all others.
-	// Rows of a chain are in one segment, one after the other, each after those that it waits for.
+	// Rows of a chain are in one segment, one after the other, each after those that it waits for, except within a circle (see Bonds).
 	Chain int64 `json:"chain,omitempty"`
 	// DateSource is the tag that a date in the name came from.
 	DateSource string `json:"dateSource,omitempty"`

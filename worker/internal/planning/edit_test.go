@@ -115,6 +115,13 @@ func TestEdit(t *testing.T) {
 		"names that change places": {
 			edits: names{"a.jpg": "n/02.jpg", "b.jpg": "n/01.jpg"}, want: map[archive.Key]string{"a.jpg": "n/02.jpg", "b.jpg": "n/01.jpg"},
 		},
+		"objects exchange their names": {
+			edits: names{"a.jpg": "b.jpg", "b.jpg": "a.jpg"}, want: map[archive.Key]string{"a.jpg": "b.jpg", "b.jpg": "a.jpg"},
+		},
+		"a group and one exchange theirs": {
+			edits: names{"a.jpg": "c.jpg", "c.cr2": "a.cr2", "c.jpg": "a.jpg", "c.jpg.xmp": "a.jpg.xmp"},
+			want:  map[archive.Key]string{"a.jpg": "c.jpg", "c.cr2": "a.cr2", "c.jpg": "a.jpg", "c.jpg.xmp": "a.jpg.xmp"},
+		},
 		"companions follow": {
 			edits: names{"c.cr2": "m/x.cr2"},
 			want:  map[archive.Key]string{"c.cr2": "m/x.cr2", "c.jpg": "m/x.jpg", "c.jpg.xmp": "m/x.jpg.xmp"},

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
@@ -29,6 +31,20 @@ func (s seen) Properties() store.Properties {
 	p := s.Store.Properties()
 	p.AtomicRename, p.Exchange = s.oneStep, s.oneStep
 	return p
+}
+
+// Exchange is that of the disk, which the store refuses where the inodes of older files can change.
+func (s seen) Exchange(ctx context.Context, req store.ExchangeRequest) error {
+	a, errA := s.Stat(ctx, req.A)
+	b, errB := s.Stat(ctx, req.B)
+	switch {
+	case errA != nil || errB != nil:
+		return errors.Join(errA, errB)
+	case !req.WantA.Same(a.Identity) || !req.WantB.Same(b.Identity):
+		return store.ErrChanged
+	}
+	path := func(key archive.Key) string { return filepath.Join(s.Properties().Root.Path(), string(key)) }
+	return unix.Renameat2(unix.AT_FDCWD, path(req.A), unix.AT_FDCWD, path(req.B), unix.RENAME_EXCHANGE)
 }
 
 // Where a rename is not one step, no object gets a name that another one leaves, but the others are renamed.

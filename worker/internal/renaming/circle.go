@@ -1,6 +1,7 @@
 package renaming
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,14 @@ func (m *mover) circle(ctx context.Context, rows []batch.Row, records []batch.Re
 		return nil
 	}
 	c := newCircle(steps)
-	why := m.whyNot(c, blocked)
+	why := m.whyNot(blocked)
+	if !c.distinct() { // it was never begun
+		why = cmp.Or(why, &reason{batch.Failed, batch.ReasonUnsupported, "two names of its circle lead to one file, or it cannot be told; give one of them another name first"})
+		for _, s := range steps {
+			s.stays(why.outcome, why.code, why.message)
+		}
+		return nil
+	}
 	for try := 0; ; try++ {
 		if err := m.steady(ctx, c); err != nil {
 			return err
@@ -81,17 +89,17 @@ func (m *mover) circle(ctx context.Context, rows []batch.Row, records []batch.Re
 			return m.putBack(ctx, c, *why)
 		}
 		culprit, err := m.bring(ctx, c, forward)
+		if err := m.ends(ctx, err); err != nil {
+			return err
+		}
 		if err != nil && !passing(err) {
-			if err := m.ends(ctx, err); err != nil {
-				return err
-			}
 			c.own[culprit] = m.because(err)
 		}
 	}
 }
 
 // whyNot is why nothing of a circle is to be moved, except back.
-func (m *mover) whyNot(c *circle, blocked *reason) *reason {
+func (m *mover) whyNot(blocked *reason) *reason {
 	switch {
 	case m.hold.Cancelled():
 		why := cancelled("renamed")
@@ -100,8 +108,6 @@ func (m *mover) whyNot(c *circle, blocked *reason) *reason {
 		return blocked
 	case !m.exchanges:
 		return &reason{batch.Failed, batch.ReasonUnsupported, "objects can exchange their names only where one step does it; give one of them another name first"}
-	case !c.distinct():
-		return &reason{batch.Failed, batch.ReasonUnsupported, "two names of this circle lead to one file, or it cannot be told; give one of them another name first"}
 	}
 	return nil
 }
@@ -228,12 +234,11 @@ func (c *circle) lost(s, told *step) {
 func (m *mover) putBack(ctx context.Context, c *circle, why reason) error {
 	var failed error
 	for range circleTries {
-		if _, err := m.bring(ctx, c, backward); err != nil {
-			if err := m.ends(ctx, err); err != nil {
-				return err
-			}
-			failed = err
+		_, err := m.bring(ctx, c, backward)
+		if err := m.ends(ctx, err); err != nil {
+			return err
 		}
+		failed = cmp.Or(err, failed)
 		before := c.place
 		if err := m.steady(ctx, c); err != nil {
 			return err
@@ -292,8 +297,11 @@ func passing(err error) bool {
 	return false
 }
 
-// ends returns an error of a move that is not about an object.
+// ends returns an error of a move that is not about an object, else nil.
 func (m *mover) ends(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if _, lapsed := errors.AsType[lapsedError](err); lapsed || ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
 		return err
 	}

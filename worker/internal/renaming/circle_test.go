@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +97,7 @@ func TestCircle(t *testing.T) {
 		"beside a chain":    {moves: []string{"x -> y", "a -> b", "b -> a", "w -> x"}, want: map[archive.Key]string{"x": "y", "a": "b", "b": "a", "w": "x"}},
 		"one waits for it":  {moves: append(slices.Clone(group), "w -> ax"), want: map[archive.Key]string{"a": "b", "ax": "bx", "b": "a", "w": "ax"}},
 		"a path and a ring": {moves: []string{"a: a -> b", "a: ax -> bx", "b: b -> c", "b: bx -> cx", "c -> a"}, want: map[archive.Key]string{"a": "b", "ax": "bx", "b": "c", "bx": "cx", "c": "a"}},
+		"by groups only":    {moves: []string{"a: a -> b", "a: ax -> n", "b: b -> c", "b: bx -> ax"}, want: map[archive.Key]string{"a": "b", "ax": "n", "b": "c", "bx": "ax"}},
 		"one is gone": {
 			moves: three, prepare: remove("b"),
 			want: map[archive.Key]string{"a": "failed: conflict", "b": "failed: missing", "c": "failed: conflict"},
@@ -205,16 +208,25 @@ func (w *world) checkCulprit(t *testing.T) {
 	}
 }
 
-// A store that cannot exchange names refuses a circle, and the rest of the chain is carried out.
+// A store that cannot exchange names refuses a circle, and the rest of the chain is carried out. Likewise where a rename takes two steps, and
+// where one writer is assumed.
 func TestCircleWithoutExchange(t *testing.T) {
-	w := newCircles(t, "a -> b", "b -> a", "x -> y")
-	w.archive.Store = withoutExchange{w.archive.Store}
-	check(t, w.execute(claim{}))
-	want := map[archive.Key]string{"a": "failed: unsupported", "b": "failed: unsupported", "x": "y"}
-	if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
-		t.Errorf("records differ (-want +got):\n%s", diff)
+	for name, prepare := range map[string]func(*world){
+		"no exchange":   func(w *world) { w.archive.Store = withoutExchange{w.archive.Store} },
+		"two steps":     func(w *world) { w.archive.Store = seen{w.archive.Store, false} },
+		"single writer": func(w *world) { w.batch.AssumeSingleWriter = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newCircles(t, "a -> b", "b -> a", "x -> y")
+			prepare(w)
+			check(t, w.execute(claim{}))
+			want := map[archive.Key]string{"a": "failed: unsupported", "b": "failed: unsupported", "x": "y"}
+			if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
+				t.Errorf("records differ (-want +got):\n%s", diff)
+			}
+			w.checkWorld(t, nil)
+		})
 	}
-	w.checkWorld(t, nil)
 }
 
 type withoutExchange struct{ store.Store }
@@ -223,6 +235,80 @@ func (s withoutExchange) Properties() store.Properties {
 	p := s.Store.Properties()
 	p.Exchange = false
 	return p
+}
+
+// A worker dies when a circle is done, or half way, and somebody writes to one of its objects in place. It is known by its inode, is not moved any
+// more, and the records say where all are. The undo finds it as it was recorded, and gives all their names back.
+func TestTouchedInCircle(t *testing.T) {
+	for name, tt := range map[string]struct {
+		moves  []string
+		before string // the operation before which the worker dies
+		touch  string
+		want   map[archive.Key]string
+	}{
+		"done": {
+			[]string{"a -> b", "b -> a"}, "sync", "b",
+			map[archive.Key]string{"a": "failed: changed, at b", "b": "a"},
+		},
+		"half way": {
+			three, "exchange", "b",
+			map[archive.Key]string{"a": "failed: changed, at b", "b": "failed: conflict, at a", "c": "failed: conflict"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, dir := files(t, false, tt.moves...)
+			exchanges := 0
+			w.archive.before = func(op string, _ archive.Key) error {
+				if op == "exchange" {
+					exchanges++
+				}
+				if op == tt.before && (op != "exchange" || exchanges > 1) {
+					return store.ErrUnavailable
+				}
+				return nil
+			}
+			if err := w.execute(claim{}); !errors.Is(err, store.ErrUnavailable) {
+				t.Fatalf("got %v, want the death of the worker", err)
+			}
+			w.archive.before = nil
+			check(t, os.Chtimes(filepath.Join(dir, tt.touch), time.Time{}, time.Unix(2e9, 0)))
+			check(t, w.execute(claim{}))
+			if diff := cmp.Diff(tt.want, w.outcomes(t)); diff != "" {
+				t.Errorf("records differ (-want +got):\n%s", diff)
+			}
+			got := contents(t, w.archive.Store)
+			for key, r := range w.records(t) {
+				if at := whereIs(r); got[at] != "content of "+string(key) {
+					t.Errorf("the record of %s says that it is at %s; there is %q", key, at, got[at])
+				}
+			}
+			w.undoes(t)
+		})
+	}
+}
+
+// Objects that cannot be told apart are not exchanged, whatever the plan says.
+func TestLinksInCircle(t *testing.T) {
+	w := newUnsealed(t, false, three...)
+	for i := range w.rows {
+		w.rows[i].Chain = 1
+	}
+	w.rows[2].Want.Inode = w.rows[0].Want.Inode
+	w.seal(t)
+	check(t, w.execute(claim{}))
+	want := map[archive.Key]string{"a": "failed: unsupported", "b": "failed: unsupported", "c": "failed: unsupported"}
+	if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
+		t.Errorf("records differ (-want +got):\n%s", diff)
+	}
+	w.checkWorld(t, nil)
+}
+
+// whereIs is where the object of a record is.
+func whereIs(r batch.Record) archive.Key {
+	if r.To != "" {
+		return r.To
+	}
+	return r.Key
 }
 
 // A circle is durable when its segment is recorded: all names of it were synced, also those that an earlier execution exchanged.
@@ -270,7 +356,7 @@ func TestStoppedInCircle(t *testing.T) {
 							return
 						}
 						w.checkWorld(t, nil)
-						w.undoes(t, moves)
+						w.undoes(t)
 						if t.Failed() {
 							t.Fatalf("stopped before operation %d", at)
 						}
@@ -320,7 +406,7 @@ func TestLateExchangeAndSlowSuccessor(t *testing.T) {
 }
 
 // undoes undoes the batch; then every object has its name again.
-func (w *world) undoes(t *testing.T, moves []string) {
+func (w *world) undoes(t *testing.T) {
 	t.Helper()
 	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil }
 	u := &world{archive: w.archive, led: w.led, batch: batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA}}
