@@ -144,7 +144,7 @@ func left(steps []*step, why reason) {
 	for _, s := range steps {
 		if s.record.Outcome == batch.Done {
 			s.record.Outcome, s.record.Reason = batch.Failed, batch.ReasonGroup
-			s.record.Message = fmt.Sprintf("%s; this one was copied already, and the copy was left at %s", why.message, s.record.Copy.Text())
+			s.record.Message = fmt.Sprintf("%s; this one was copied already, and the copy was left at %s: delete it before the group is copied again", why.message, s.record.Copy.Text())
 		}
 	}
 }
