@@ -211,6 +211,8 @@ func TestUnaddressable(t *testing.T) {
 				want["b.jpg"], want["b3.jpg"] = "skipped: target-prefix", "skipped: target-prefix"
 			case batch.ConflictNumber:
 				want["b.jpg"], want["b.xmp"], want["b3.jpg"] = "c_2", "c_2.xmp", "01_2"
+			case batch.ConflictTemplate: // of one size, so of one second name
+				want["b.jpg"], want["b.xmp"], want["b3.jpg"] = "2/7.jpg", "2/7.xmp", "failed: same-target"
 			}
 			for _, key := range unaddressable {
 				want[key] = "failed: not-inspected"

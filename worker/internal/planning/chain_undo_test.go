@@ -41,7 +41,6 @@ func TestUndosInOrder(t *testing.T) {
 				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down, turn, turn, swap, swap}).Draw(t, "template")
 				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 				m.batch = renameBatch(newID(), template, policy)
-				drawSecond(t, m.batch)
 				w.inspect(t, m.batch, nil, nil)
 				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: rapid.SampledFrom([]int{2, 1000}).Draw(t, "rows")})
 			} else {
