@@ -48,7 +48,7 @@ func (a *app) editPlan(cmd *cobra.Command, text string, o planFlags) (err error)
 		return a.notSubmitted(ctx, d, b, errors.Join(err, remove(context.WithoutCancel(ctx), d.ledger, b.ID)))
 	}
 	if err := d.flow.Submit(context.WithoutCancel(ctx), b); err != nil { // the other plan is withdrawn by now
-		return err
+		return fmt.Errorf("the plan of batch %s is withdrawn, and the new one could not be submitted; give the same file once more: %w", base.ID, err)
 	}
 	a.tell("batch %s plans %s anew: %s renamed otherwise, %s left out", b.ID, base.ID, plural(counts.Renamed, "row"), plural(counts.LeftOut, "row"))
 	if err := a.endWithdrawn(ctx, d, base); err != nil {
@@ -77,9 +77,13 @@ func newEdit(ctx context.Context, p place, base batch.Batch) batch.Batch {
 	return b
 }
 
-// takeEdits stores the edited rows, and withdraws the plan that they were made from.
+// takeEdits stores the edited rows, and withdraws the plan that they were made from, unless that is so already.
 func (a *app) takeEdits(ctx context.Context, d *desk, b *batch.Batch, base batch.Batch, file string) (editing.Counts, error) {
 	if err := editable(ctx, d, base); err != nil {
+		return editing.Counts{}, err
+	}
+	before, err := d.ledger.Status(ctx, base)
+	if err != nil {
 		return editing.Counts{}, err
 	}
 	plan, digest, err := d.ledger.Plan(ctx, base.ID)
@@ -100,10 +104,19 @@ func (a *app) takeEdits(ctx context.Context, d *desk, b *batch.Batch, base batch
 	if err = errors.Join(err, in.Close()); err != nil {
 		return counts, fmt.Errorf("edited plan %s: %w", archive.EscapeText(file), err)
 	}
-	if err := d.flow.Recover(ctx, base.ID); err != nil {
+	if err := d.flow.Recover(ctx, base.ID); err != nil || before.Withdrawn() {
 		return counts, err
 	}
-	return counts, d.flow.Withdraw(ctx, base.ID, fmt.Sprintf("its plan was edited: batch %s", b.ID), by())
+	return counts, withdraw(ctx, d, base, fmt.Sprintf("its plan was edited: batch %s", b.ID))
+}
+
+// withdraw withdraws a plan for what is to take its place. Once begun it is not interrupted, so that nobody is told that nothing
+// was changed where it was.
+func withdraw(ctx context.Context, d *desk, base batch.Batch, reason string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return d.flow.Withdraw(context.WithoutCancel(ctx), base.ID, reason, by())
 }
 
 // editable checks that a batch has a plan that nothing was or will be renamed by unless somebody approves it.
