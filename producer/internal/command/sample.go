@@ -41,7 +41,7 @@ func (a *app) carrySample(ctx context.Context, d *desk, p planScreen, o carrying
 	// The sample comes first, since the rest says of the sample's rows that another batch has them.
 	for _, part := range []batch.Batch{sample, rest} {
 		if err := d.flow.Submit(context.WithoutCancel(ctx), part); err != nil { // the other plan is withdrawn by now
-			return fmt.Errorf("the plan of batch %s is withdrawn, and the %s could not be submitted: %w\n%s",
+			return stop(ExitNotRun, "the plan of batch %s is withdrawn, and the %s could not be submitted: %v\n%s",
 				p.batch.ID, part.Edits.Part, err, a.howToEdit(p.batch))
 		}
 	}
