@@ -193,3 +193,27 @@ func TestEditedPlanOfHostileNames(t *testing.T) {
 }
 
 func outcomesOf(rows string) []string { return strings.Split(rows, "\n") }
+
+// TestPlanThatIsEditedTwice: of all that was made from one plan only the last one can be carried out.
+func TestPlanThatIsEditedTwice(t *testing.T) {
+	b := newBench(t, map[string]string{"d/1.txt": "1", "d/2.txt": "2", "d/3.txt": "3"})
+	base, rows := b.planned(away)
+	b.stdin = rows
+	b.want(3, nil, "plan", base, "--edited", "-")
+	first := b.batches()[0]
+	b.want(3, nil, "plan", first, "--edited", "-")
+	ofFirst := b.batches()[0]
+	b.want(3, nil, "plan", base, "--edited", "-")
+	second := b.batches()[0]
+	for _, old := range []string{base, first, ofFirst} {
+		b.want(4, []string{"cancelled"}, "apply", old)
+	}
+	b.want(0, []string{"was edited once more: batch " + second}, "show", ofFirst)
+	b.want(3, []string{"1 object renamed"}, "apply", second, "--sample", "1")
+	rest := b.batches()[0]
+	b.want(1, []string{"target-exists"}, "plan", base, "--edited", "-") // of what the sample has renamed
+	b.want(4, []string{"cancelled"}, "apply", rest)
+	if b.moved("n/") != 1 {
+		t.Errorf("files: %v", b.files())
+	}
+}

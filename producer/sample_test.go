@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/reshelf/reshelf/producer/internal/command"
 )
 
 // moved counts the files whose names begin with prefix.
@@ -91,4 +97,56 @@ func TestRenameSample(t *testing.T) {
 	b.want(3, []string{"Nothing was renamed"}, "rename", b.archive, "m/{name}{ext}", "--include", "n/*", "--sample", "1")
 	b.want(1, []string{"same-target", "Nothing was renamed"}, "rename", b.archive, "m/{name}{ext}", "--yes", "--sample", "1")
 	b.holds("g/a.cr2", "g/a.jpg", "n/1.txt", "n/2.txt", "n/3.txt", "n/4.txt", "x/1.txt")
+}
+
+// answer is what stands on a terminal: a line that is typed after something has happened.
+type answer struct {
+	first func()
+	io.Reader
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	if a.first != nil {
+		a.first()
+		a.first = nil
+	}
+	return a.Reader.Read(p)
+}
+
+// TestSampleOfWhatIsCancelledMeanwhile: whoever drops a plan while somebody else is asked for a sample of it has dropped it.
+func TestSampleOfWhatIsCancelledMeanwhile(t *testing.T) {
+	b := newBench(t, map[string]string{"d/1.txt": "1", "d/2.txt": "2", "d/3.txt": "3"})
+	before := b.files()
+	stdin := &answer{Reader: strings.NewReader("y\n"), first: func() { b.want(0, []string{"is cancelled"}, "cancel", "last") }}
+	var stdout, stderr bytes.Buffer
+	env := environment([]string{"--ledger", b.ledger, "--slots", "2", "rename", b.archive, away, "--sample", "1"}, stdin, &stdout, &stderr)
+	env.Interactive = true
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if code := command.Run(ctx, env); code != 4 || !strings.Contains(stderr.String(), "cancelled") {
+		t.Errorf("exit code %d\n%s", code, stderr.String())
+	}
+	if diff := cmp.Diff(before, b.files()); diff != "" {
+		t.Errorf("objects were renamed: %s", diff)
+	}
+	if got := b.batches(); len(got) != 1 {
+		t.Errorf("batches: %v", got)
+	}
+}
+
+// TestRestThatIsInTheWay: nobody is told that a plan awaits approval which cannot be approved.
+func TestRestThatIsInTheWay(t *testing.T) {
+	b := newBench(t, map[string]string{"d/1.txt": "1", "d/2.txt": "2", "d/3.txt": "3"})
+	base, _ := b.planned(away)
+	for _, name := range []string{"n/1.txt", "n/2.txt", "n/3.txt"} {
+		b.write(name, "came meanwhile")
+	}
+	before := b.files()
+	o := b.want(1, []string{"The rest of the plan, 0 objects, cannot be carried out: it has conflicts, [target-exists]", "To edit it:"}, "apply", base, "--sample", "1")
+	if strings.Contains(o.stderr, "awaits approval") || strings.Contains(o.stderr, "take back") {
+		t.Errorf("stderr: %s", o.stderr)
+	}
+	if diff := cmp.Diff(before, b.files()); diff != "" {
+		t.Errorf("objects were renamed: %s", diff)
+	}
 }

@@ -114,25 +114,26 @@ func Blocked(b batch.Batch, p batch.Plan) []batch.Reason {
 	return p.Summary.Blocked(b.Renaming.OnConflict)
 }
 
-// Withdraw cancels a batch whose plan awaits approval, so that it can never be approved again, and does nothing where that is
-// so already: the batch was cancelled before, or had nothing to rename. Unlike the decision to cancel it never reaches a batch
-// whose plan was approved meanwhile: that is batch.ErrTransition, as is a batch that has no plan yet.
+// Withdraw cancels a batch whose plan awaits approval, so that it can never be approved again. Unlike the decision to cancel it
+// reaches no batch whose plan was approved meanwhile, and none that somebody else has cancelled or withdrawn: that is
+// batch.ErrTransition, as is a batch that has no plan yet. So of several that make something of one plan only one goes on. The
+// reason tells them apart: what was withdrawn for the same one is withdrawn once more.
 func (f *Flow) Withdraw(ctx context.Context, id batch.ID, reason, by string) error {
 	b, err := f.ledger.Batch(ctx, id)
 	if err != nil {
 		return err
 	}
-	s, err := f.ledger.Status(ctx, b)
-	if err != nil || s.Withdrawn() {
-		return err
-	}
+	again := errors.New("withdrawn already")
 	_, err = f.recordIf(ctx, b, batch.Event{Kind: batch.EventCancel, Reason: reason, By: by}, func(s batch.Status) error {
-		if s.State != batch.AwaitingApproval {
-			return fmt.Errorf("withdraw the plan: %w: the batch is %s", batch.ErrTransition, s)
+		switch {
+		case s.Withdrawn() && s.Cancelled && s.Reason == reason:
+			return again
+		case s.State != batch.AwaitingApproval || s.Cancelled:
+			return fmt.Errorf("withdraw the plan of batch %s: %w: it is %s", id, batch.ErrTransition, s)
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, again) {
 		return err
 	}
 	if err := f.Sync(ctx, id); err != nil && !errors.Is(err, ledger.ErrNotLive) { // then whoever has it in hand reads the event

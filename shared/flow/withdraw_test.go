@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -46,5 +47,29 @@ func TestPlanThatIsNotThereYetIsNotWithdrawn(t *testing.T) {
 	w.list(b, 1)
 	if err := w.flow.Withdraw(w.ctx(), id, "edited", "ada"); !errors.Is(err, batch.ErrTransition) || w.status().Cancelled {
 		t.Errorf("withdraw: %v, %+v", err, w.status())
+	}
+}
+
+// TestPlanIsWithdrawnOnce: of two that make something of one plan only one goes on, and none where somebody has dropped it.
+func TestPlanIsWithdrawnOnce(t *testing.T) {
+	w := newWorld(t)
+	w.planned()
+	var errs [2]error
+	var both sync.WaitGroup
+	for i := range errs {
+		both.Go(func() { errs[i] = w.newFlow().Withdraw(w.ctx(), id, fmt.Sprint("edit ", i), "ada") })
+	}
+	both.Wait()
+	if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), batch.ErrTransition) {
+		t.Errorf("two withdrawals: %v", errs)
+	}
+
+	w = newWorld(t)
+	w.planned()
+	if _, err := w.flow.Decide(w.ctx(), id, batch.Event{Kind: batch.EventCancel, Reason: "no"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.flow.Withdraw(w.ctx(), id, "edited", "ada"); !errors.Is(err, batch.ErrTransition) {
+		t.Errorf("withdraw what was cancelled: %v", err)
 	}
 }

@@ -243,6 +243,9 @@ func newCSVHeader(row, columns []string) (*csvHeader, error) {
 		}
 		return i, nil
 	}
+	if slices.ContainsFunc(row, func(name string) bool { return strings.Contains(name, "\r") }) {
+		return nil, errors.New("its lines end with a carriage return alone, so all of it would be the header; save it with the line ends of Windows or Unix")
+	}
 	var err error
 	if h.key, err = find("key"); err != nil {
 		return nil, err

@@ -78,6 +78,7 @@ func TestReadManifestRefuses(t *testing.T) {
 		{"JSON not UTF-8", "{\"key\":\"\xff\"}", "jsonl", 0, "line 1: it is not UTF-8"},
 		{"JSON bad escape", `{"key":"a\\b"}`, "auto", 0, "line 1"},
 		{"CSV without column", "a,b\n1,2\n", "csv", 0, `no column is named "key"; there are ["a" "b"]`},
+		{"CSV whose lines end with CR", "key,size,x\ra,1,\r", "auto", 0, "its lines end with a carriage return alone"},
 		{"CSV without header", "", "csv", 0, "no header"},
 		{"CSV ragged", "key,b\n1,2\n1\n", "auto", 1, "line 3"},
 		{"CSV bad quote", "key\na\n\"b\nc", "auto", 1, "line"},

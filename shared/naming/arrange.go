@@ -95,7 +95,7 @@ type arrangement struct {
 	// byStem is the object to which a stem's companions belong by a rule, the folder included in the stem.
 	byStem map[ruled]archive.Key
 	// byCut is the one object whose name has that beginning, or "" if it is not the only one.
-	byCut   map[ruled]archive.Key
+	byCut   map[cutName]archive.Key
 	members map[archive.Key]member
 }
 
@@ -103,6 +103,12 @@ type arrangement struct {
 type ruled struct {
 	rule int
 	text string
+}
+
+// cutName is the beginning of names that have the group key: of others nobody knows who gathers by it.
+type cutName struct {
+	ruled
+	group string
 }
 
 // member is what a member belongs to, directly and in the end, and its name behind that of its principal.
@@ -113,7 +119,7 @@ type member struct {
 
 func newArrangement(g *Groups, sorted []archive.Key) *arrangement {
 	a := &arrangement{
-		groups: g, byName: map[string]bool{}, byStem: map[ruled]archive.Key{}, byCut: map[ruled]archive.Key{},
+		groups: g, byName: map[string]bool{}, byStem: map[ruled]archive.Key{}, byCut: map[cutName]archive.Key{},
 		members: map[archive.Key]member{},
 	}
 	wanted := map[int]bool{} // the rules that any member could be a companion by
@@ -165,7 +171,7 @@ func (a *arrangement) offerCut(k archive.Key, rule, cut int) {
 	if short == whole {
 		return
 	}
-	at := ruled{rule, string(k[:len(k)-len(base)]) + short + number}
+	at := cutName{ruled{rule, string(k[:len(k)-len(base)]) + short + number}, a.groups.Key(k)}
 	_, twice := a.byCut[at]
 	a.byCut[at] = k
 	if twice {
@@ -259,7 +265,7 @@ func (f *finder) special(n int, name, number string) (archive.Key, bool) {
 		o = f.byStem[ruled{n, f.folder + r.stem + digits}]
 	}
 	if o == "" && r.whole && r.cut > 0 && units(name) == r.cut {
-		o = f.byCut[ruled{n, f.folder + name + number}]
+		o = f.byCut[cutName{ruled{n, f.folder + name + number}, f.groups.Key(f.key)}]
 	}
 	// Key is made to be equal here as well; where other rules keep it from that, the two are no group.
 	return o, o != "" && f.groups.Key(o) == f.groups.Key(f.key)

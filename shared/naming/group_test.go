@@ -83,6 +83,8 @@ func TestArrange(t *testing.T) {
 			[]string{"Backyard_ceremony_wedding_photography_xxxxxxx_m(494).jpg: Backyard_ceremony_wedding_photography_xxxxxxx_(494).json"}},
 		{"cut in UTF-16", "😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀xyz.jpg 😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀xy.json",
 			[]string{"😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀xyz.jpg: 😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀xy.json"}},
+		{"cut in the stem, beside one that begins so and is longer", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxabcd.bin.jpg xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxabcd.jpg xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxabcd.json",
+			[]string{"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxabcd.bin.jpg:", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxabcd.jpg: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxabcd.json"}},
 		{"cut into what another rule puts there", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_O.jpg xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_.json", []string{"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_.json:", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_O.jpg:"}},
 		{"numbered", "IMG(1).jpg IMG.jpg(1).json IMG.jpg IMG.jpg.json", []string{"IMG(1).jpg: IMG.jpg(1).json", "IMG.jpg: IMG.jpg.json"}},
 		{"numbered today", "IMG(1).jpg IMG.jpg.supplemental-metadata(1).json IMG(2).jpg IMG.jpg.supple(2).json",

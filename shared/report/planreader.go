@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -90,6 +91,9 @@ func newPlanReader(r io.Reader) (*planReader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(header, func(name string) bool { return strings.Contains(name, "\r") }) {
+		return nil, planError(1, "", errCarriageReturn) // all of the file would be the header
+	}
 	if p.from, err = columnOf(header, columnFrom); err == nil {
 		p.to, err = columnOf(header, columnTo)
 	}
@@ -109,6 +113,8 @@ func columnOf(header []string, name string) (int, error) {
 
 // wantHeader is what an error says of the header.
 const wantHeader = `the header that "reshelf plan BATCH --csv" writes, which begins with from,to`
+
+var errCarriageReturn = errors.New("its lines end with a carriage return alone; save the file with the line ends of Windows or Unix")
 
 var errNotUTF8 = errors.New("it is not UTF-8; save the file as CSV in UTF-8")
 

@@ -112,6 +112,7 @@ func TestReadPlan(t *testing.T) {
 		"too long":                    {text: "from,to\na," + strings.Repeat("b", archive.MaxKeyBytes+1) + "\n", err: `line 2, column "to": invalid key`},
 		"a cell is missing":           {text: "from,to,outcome\na,b\n", err: "line 2: the row has 2 cells, the header 3"},
 		"a cell too many":             {text: "from,to\na,b,c\n", err: "line 2: the row has 3 cells, the header 2"},
+		"lines that end with CR":      {text: "from,to,outcome\ra,b,\rc,d,\r", err: "line 1: its lines end with a carriage return alone"},
 		"a stray quote":               {text: "from,to\na,b\"c\n", err: "line 2: bare"},
 		"a quote that is not closed":  {text: "from,to\na,\"b\n" + strings.Repeat("c,d\n", 5<<20), err: "is a quote not closed"},
 	}

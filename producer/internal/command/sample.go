@@ -38,9 +38,12 @@ func (a *app) carrySample(ctx context.Context, d *desk, p planScreen, o carrying
 		}
 		return err
 	}
-	whole := context.WithoutCancel(ctx) // the other plan is withdrawn by now
-	if err := errors.Join(d.flow.Submit(whole, rest), d.flow.Submit(whole, sample)); err != nil {
-		return err
+	// The sample comes first, since the rest says of the sample's rows that another batch has them.
+	for _, part := range []batch.Batch{sample, rest} {
+		if err := d.flow.Submit(context.WithoutCancel(ctx), part); err != nil { // the other plan is withdrawn by now
+			return stop(ExitNotRun, "the plan of batch %s is withdrawn, and the %s could not be submitted: %v\n%s",
+				p.batch.ID, part.Edits.Part, err, a.howToEdit(p.batch))
+		}
 	}
 	a.tell("batch %s is a sample of %s, batch %s the rest, %s", sample.ID, plural(drawn, "object"), rest.ID, plural(left, "object"))
 	if _, err := a.newFollower(d, rest).until(ctx, whenPlanned); err != nil && ctx.Err() == nil {
@@ -49,15 +52,41 @@ func (a *app) carrySample(ctx context.Context, d *desk, p planScreen, o carrying
 	if err := a.endWithdrawn(ctx, d, p.batch); err != nil {
 		return err
 	}
-	err = a.carry(ctx, d, sample, carrying{yes: true, json: o.json})
-	a.tell("The rest of the plan, %s, awaits approval. To carry it out:  %s", plural(left, "object"), a.commandLine("apply", string(rest.ID)))
-	if !sample.Copies() {
+	carried := a.carry(ctx, d, sample, carrying{yes: true, json: o.json})
+	end := a.sayRest(context.WithoutCancel(ctx), d, sample, rest)
+	if carried != nil {
+		return carried
+	}
+	return end
+}
+
+// sayRest says where the rest of a plan stands after its sample, and how to go on. Its error is how the command ends where all went
+// well with the sample.
+func (a *app) sayRest(ctx context.Context, d *desk, sample, rest batch.Batch) error {
+	r, err := resultOf(ctx, d, rest)
+	if err != nil {
+		return err
+	}
+	awaits := r.Status.State == batch.AwaitingApproval && !r.Status.Paused && r.Plan != nil
+	code, id := ExitNotRun, string(rest.ID)
+	switch {
+	case awaits && len(r.Plan.Blocked) > 0:
+		code = ExitSomeFailed
+		a.tell("The rest of the plan, %s, cannot be carried out: it has conflicts, %v, and --on-conflict is %s.\n%sTo drop it:  %s",
+			plural(r.Plan.Summary.Moves, "object"), r.Plan.Blocked, rest.Renaming.OnConflict, a.howToEdit(rest), a.commandLine("cancel", id))
+	case awaits:
+		code = ExitAwaiting
+		a.tell("The rest of the plan, %s, awaits approval. To carry it out:  %s", plural(r.Plan.Summary.Moves, "object"), a.commandLine("apply", id))
+	case r.Status.State.Over() || r.Status.State == batch.Finishing:
+		code = ExitSomeFailed
+		a.tell("Nothing of the rest of the plan can be renamed any more: batch %s is %s. To see why:  %s", id, r.Status, a.commandLine("plan", id))
+	default:
+		a.tell("The rest of the plan is batch %s, which is %s. To go on with it:  %s", id, r.Status, a.commandLine("resume", id))
+	}
+	if s, err := d.ledger.Status(ctx, sample); err == nil && s.Approved != "" && !sample.Copies() {
 		a.tell("To take back the sample:  %s", a.commandLine("undo", string(sample.ID)))
 	}
-	if err == nil {
-		err = exitError{code: ExitAwaiting}
-	}
-	return err
+	return exitError{code: code}
 }
 
 // divide stores the rows of both parts, and withdraws the plan, unless nothing is left for the rest.
@@ -73,7 +102,7 @@ func (a *app) divide(ctx context.Context, d *desk, p planScreen, sample, rest ba
 		return 0, left, stop(ExitNotRun, "batch %s: no sample can be drawn: each object waits for the name of another one", p.batch.ID)
 	}
 	reason := fmt.Sprintf("its plan was divided: batch %s is a sample, batch %s the rest", sample.ID, rest.ID)
-	return drawn, left, d.flow.Withdraw(ctx, p.batch.ID, reason, by())
+	return drawn, left, withdraw(ctx, d, p.batch, reason)
 }
 
 // partOf is a batch of a part of a plan, whose rows keep the names that they have there.

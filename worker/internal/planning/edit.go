@@ -232,7 +232,7 @@ func (e *editor) unit(group []edited) *unit {
 	for _, r := range group {
 		u.Rows = append(u.Rows, batch.Row{From: r.From, Want: r.Want, Digest: r.Digest})
 	}
-	if !e.tails(u) {
+	if !e.tails(u) || !e.named(u, group) {
 		u.scatter()
 		return u
 	}
@@ -276,7 +276,24 @@ func (e *editor) tails(u *unit) bool {
 	return len(tails) == len(u.Rows)-1
 }
 
-// scatter settles rows that the plan moves together and the rules of the batch do not: by another version of this program.
+// named reports whether the companions follow their principal as in the plan that is edited. Which of its spellings a rule finds can
+// depend on objects beside the group, which are not known here.
+func (e *editor) named(u *unit, group []edited) bool {
+	principal := group[0]
+	if principal.To == "" || principal.To == principal.From {
+		return true
+	}
+	ext := e.groups.Ext(principal.From, principal.To)
+	for i, companion := range group[1:] {
+		if companion.To != "" && companion.To != u.Tails[i].Of(principal.To, ext) {
+			return false
+		}
+	}
+	return true
+}
+
+// scatter settles rows that the plan moves together and the rules do not, or not in the same way: by another version of this
+// program, or since the plan knew what else is in their folder.
 func (u *unit) scatter() {
 	for i := range u.Rows {
 		settle(&u.Rows[i], batch.Failed, batch.ReasonGroup, "it cannot be told how the names of these objects belong together; plan the rename again")

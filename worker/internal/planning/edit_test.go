@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -471,5 +472,26 @@ func TestSecondEditAdopts(t *testing.T) {
 	err = planning.Edit(t.Context(), claim{held: func() error { return held }}, w.led, w.archive, c, 13, planning.Options{})
 	if _, _, planErr := w.led.Plan(t.Context(), idC); !errors.Is(err, held) || !errors.Is(planErr, store.ErrNotExist) {
 		t.Errorf("an execution whose claim lapsed: %v, %v", err, planErr)
+	}
+}
+
+// TestEditKeepsSpellings: which spelling a companion's name has may depend on objects beside its group, which an edit does not look
+// at. It gives no other name than the plan has, to what nobody has renamed otherwise.
+func TestEditKeepsSpellings(t *testing.T) {
+	stem := archive.Key(strings.Repeat("s", 45))
+	w := newWorld()
+	w.put(t, []object{taken(stem+".jpg", 1), taken(stem+".mp4", 2), {key: stem + "..json"}}) // cut, it could be of either
+	b := renameBatch(idA, "n/{date:%d}{ext}", batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	_, rows := w.plan(t, b, planning.Options{})
+	want := map[archive.Key]string{stem + ".jpg": "n/01.jpg", stem + ".mp4": "n/02.mp4", stem + "..json": "n/01.supplemental-metadata.json"}
+	if diff := cmp.Diff(want, outcomes(rows)); diff != "" {
+		t.Fatalf("plan (-want +got):\n%s", diff)
+	}
+	w.withdraw(t, idA)
+	want[stem+".jpg"], want[stem+"..json"] = "failed: group", "failed: group"
+	_, edited := w.edit(t, idB, idA, asPlanned(rows), planning.Options{})
+	if diff := cmp.Diff(want, outcomes(edited)); diff != "" {
+		t.Errorf("edited (-want +got):\n%s", diff)
 	}
 }
