@@ -48,6 +48,9 @@ func (y *years) rename(t *rapid.T, template string, policy batch.Conflict, rows 
 		Digests:  digest.Set(0).With(digest.SHA256),
 		Renaming: &batch.RenameOptions{Template: template, OnConflict: policy},
 	}
+	if policy == batch.ConflictTemplate {
+		b.Renaming.ConflictTemplate = "second/{name}{ext}"
+	}
 	check(t, y.led.CreateBatch(ctx, b))
 	var seg batch.Segment
 	for e, err := range y.archive.List(ctx, store.ListOptions{}) {

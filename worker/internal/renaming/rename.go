@@ -257,7 +257,7 @@ func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Reco
 
 // bonded carries out rows of a chain that move as a whole or not at all.
 func (m *mover) bonded(ctx context.Context, c *chain, rows []batch.Row, records []batch.Record) error {
-	if m.chains && batch.Circular(rows) {
+	if m.chains && !m.copies() && batch.Circular(rows) {
 		if err := m.circle(ctx, rows, records, c.blocks(rows)); err != nil {
 			return err
 		}
