@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-
 	"fmt"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -45,8 +44,9 @@ func (c *circle) plan(goal func(*step) archive.Key) []shift {
 			free = from
 		}
 	}
+	open := map[*step]bool{}
 	for _, first := range c.steps {
-		if place[first] == "" || place[first] == goal(first) || !closed(first, goal, holds) {
+		if place[first] == "" || place[first] == goal(first) || open[first] || !closed(first, goal, holds, open) {
 			continue
 		}
 		pivot := place[first]
@@ -61,13 +61,20 @@ func (c *circle) plan(goal func(*step) archive.Key) []shift {
 	return out
 }
 
-// closed reports whether the objects from the first on, each at the name that the one before goes to, come back to the first.
-func closed(first *step, goal func(*step) archive.Key, holds map[archive.Key]*step) bool {
+// closed reports whether the objects from the first on, each at the name that the one before goes to, come back to the first. Otherwise it
+// adds them to open.
+func closed(first *step, goal func(*step) archive.Key, holds map[archive.Key]*step, open map[*step]bool) bool {
 	s := holds[goal(first)]
-	for s != nil && s != first {
+	for s != nil && s != first && !open[s] {
 		s = holds[goal(s)]
 	}
-	return s == first
+	if s == first {
+		return true
+	}
+	for s := first; s != nil && !open[s]; s = holds[goal(s)] {
+		open[s] = true
+	}
+	return false
 }
 
 // bring makes the shifts that bring objects to the names that goal gives them. It ends at the first that fails, and returns its step.
