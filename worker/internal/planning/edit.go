@@ -233,7 +233,7 @@ func (e *editor) unit(group []edited) *unit {
 		u.Rows = append(u.Rows, batch.Row{From: r.From, Want: r.Want, Digest: r.Digest})
 	}
 	if !e.tails(u) || !e.named(u, group) {
-		u.scatter()
+		u.scatter(group)
 		return u
 	}
 	switch principal := group[0]; {
@@ -294,8 +294,12 @@ func (e *editor) named(u *unit, group []edited) bool {
 
 // scatter settles rows that the plan moves together and the rules do not, or not in the same way: by another version of this
 // program, or since the plan knew what else is in their folder.
-func (u *unit) scatter() {
-	for i := range u.Rows {
+func (u *unit) scatter(group []edited) {
+	for i, r := range group {
+		if r.fixed() {
+			u.Rows[i] = r.Row
+			continue
+		}
 		settle(&u.Rows[i], batch.Failed, batch.ReasonGroup, "it cannot be told how the names of these objects belong together; plan the rename again")
 	}
 }
@@ -304,6 +308,8 @@ func (u *unit) scatter() {
 func (u *unit) stay(group []edited) {
 	for i, r := range group {
 		switch {
+		case r.fixed():
+			u.Rows[i] = r.Row
 		case r.Moves():
 			settle(&u.Rows[i], batch.Skipped, batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which has no new name", group[0].From.Text()))
 		case i > 0 && r.new != "" && r.new != r.To:

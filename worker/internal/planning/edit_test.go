@@ -495,3 +495,20 @@ func TestEditKeepsSpellings(t *testing.T) {
 		t.Errorf("edited (-want +got):\n%s", diff)
 	}
 }
+
+// TestEditOfEditKeepsProblems: what was not inspected stays, also where an edit in between gave it a name that it cannot have.
+func TestEditOfEditKeepsProblems(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "a.jpg"}, {key: "a.aae"}}) // no capture time
+	b := renameBatch(idA, "{date:%d}{ext}", batch.ConflictStop)
+	w.inspect(t, b, map[archive.Key]batch.Reason{"a.aae": batch.ReasonFormat}, nil)
+	w.plan(t, b, planning.Options{})
+	w.withdraw(t, idA)
+	w.edit(t, idB, idA, names{"a.jpg": "", "a.aae": "b.aae"}, planning.Options{})
+	w.withdraw(t, idB)
+	_, rows := w.edit(t, idC, idB, names{"a.jpg": "c.jpg", "a.aae": ""}, planning.Options{})
+	want := map[archive.Key]string{"a.jpg": "skipped: group", "a.aae": "failed: not-inspected"}
+	if diff := cmp.Diff(want, outcomes(rows)); diff != "" {
+		t.Errorf("the edit of the edit (-want +got):\n%s", diff)
+	}
+}
