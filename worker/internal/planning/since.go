@@ -114,12 +114,13 @@ func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *ex
 // nameSince is what became of a name since the undone batch.
 type nameSince struct {
 	others     bool              // what is there was brought there by others
+	gone       bool              // the object was taken away from the name, as records say, and not brought there again
 	came, left map[batch.ID]bool // others, as it was before a batch brought an object there, and took it away
 }
 
 // leave: a batch has taken the object away from the name. Where it came by what this one undoes, all is as before.
 func (n *nameSince) leave(by batch.Batch) {
-	n.left[by.ID] = n.others
+	n.left[by.ID], n.gone = n.others, true
 	if before, here := n.came[by.Undoes]; here {
 		n.others = before
 	}
@@ -128,7 +129,7 @@ func (n *nameSince) leave(by batch.Batch) {
 // come: a batch has brought an object to the name, a relative of the undone one or not. An undo brings it to where it was, by whom
 // ever; if it was there before the undone batch, then not by that one.
 func (n *nameSince) come(by batch.Batch, undone batch.ID, kin bool) {
-	n.came[by.ID] = n.others
+	n.came[by.ID], n.gone = n.others, false
 	before, away := n.left[by.Undoes]
 	switch {
 	case kin:
@@ -141,8 +142,13 @@ func (n *nameSince) come(by batch.Batch, undone batch.ID, kin bool) {
 	}
 }
 
-// restore: an undo has found the object where it was before what it undoes, and not at the name that this gave it.
+// restore: an undo has found the object where it was before what it undoes, and not at the name that this gave it. If records say who
+// has brought it there, all is told by them.
 func (n *nameSince) restore(by batch.Batch, came bool) {
+	if came != n.gone {
+		return
+	}
+	n.gone = !came
 	what := n.came
 	if came {
 		what = n.left

@@ -349,3 +349,34 @@ func TestUndoOfWhatOthersBroughtAgain(t *testing.T) {
 		t.Errorf("archive after everything was undone (-want +got):\n%s", diff)
 	}
 }
+
+// TestUndoThatFoundThemBack: an undo that finds objects where it would bring them says nothing of who did, if records do.
+func TestUndoThatFoundThemBack(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "a.jpg", day: 1}, {key: "b.jpg", day: 2}})
+	before, next := w.contents(t), 0
+	newID := func() batch.ID { next++; return batch.ID(fmt.Sprintf("01arz3ndektsv4rrffq69%05d", next)) }
+	var all []made
+	rename := func() batch.ID {
+		m := made{batch: renameBatch(newID(), "n/{date:%d}{ext}", batch.ConflictSkip)}
+		w.inspect(t, m.batch, nil, nil)
+		_, m.rows = w.plan(t, m.batch, planning.Options{})
+		w.carryOut(t, m.batch.ID, -1)
+		all = append(all, m)
+		return m.batch.ID
+	}
+	undo := func(of batch.ID, crashed int) batch.ID {
+		u := w.undoing(t, newID(), of, nil)
+		w.carryOut(t, u.batch.ID, crashed)
+		return u.batch.ID
+	}
+	first := rename()
+	unrecorded := undo(first, 2) // killed when both are back
+	taken := undo(rename(), -1)
+	undo(unrecorded, -1) // brings them to n/
+	undo(taken, -1)      // would do so too
+	w.undoAll(t, all, newID)
+	if diff := cmp.Diff(before, w.contents(t)); diff != "" {
+		t.Errorf("archive after everything was undone (-want +got):\n%s", diff)
+	}
+}
