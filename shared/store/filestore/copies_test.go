@@ -295,22 +295,7 @@ func TestCopiesOnUnguardedFileSystems(t *testing.T) {
 
 // A full device makes no copy, and what was begun goes. It needs the right to mount, which a container may lack.
 func TestCopiesOnAnotherDevice(t *testing.T) {
-	root := t.TempDir()
-	writeFiles(t, root, map[string]string{"a": "a", "large": strings.Repeat("x", 200_000), "mount/": ""})
-	mountable := true
-	onThread(t, func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-			mountable = false
-			t.Logf("no second device: %v", err)
-			return nil
-		}
-		return errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			unix.Mount("tmpfs", filepath.Join(root, "mount"), "tmpfs", 0, "size=64k"))
-	}, func() {
-		if mountable {
-			testCopiesOnAnotherDevice(t, root)
-		}
-	})
+	onTwoDevices(t, testCopiesOnAnotherDevice)
 }
 
 func testCopiesOnAnotherDevice(t *testing.T, root string) {

@@ -142,6 +142,13 @@ func TestCopyDoesNotTrustTheMarkAlone(t *testing.T) {
 // The same with a real second device below the root, which also fills up. It needs the right to mount, which a container
 // may lack; TestConformance/Copy and the tests above play the device then.
 func TestAnotherDevice(t *testing.T) {
+	onTwoDevices(t, testAnotherDevice)
+}
+
+// onTwoDevices runs test with a root that has the files a and large, and a small device of its own at mount, unless nothing may be
+// mounted.
+func onTwoDevices(t *testing.T, test func(t *testing.T, root string)) {
+	t.Helper()
 	root := t.TempDir()
 	writeFiles(t, root, map[string]string{"a": "a", "large": strings.Repeat("x", 200_000), "mount/": ""})
 	mountable := true
@@ -155,7 +162,7 @@ func TestAnotherDevice(t *testing.T) {
 			unix.Mount("tmpfs", filepath.Join(root, "mount"), "tmpfs", 0, "size=64k"))
 	}, func() {
 		if mountable {
-			testAnotherDevice(t, root)
+			test(t, root)
 		}
 	})
 }

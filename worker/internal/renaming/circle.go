@@ -247,7 +247,7 @@ func (m *mover) putBack(ctx context.Context, c *circle, why reason) error {
 			m.completed(c)
 			return nil
 		}
-		if len(c.plan(backward)) == 0 || failed != nil && samePlaces(before, c.place) && !passing(failed) {
+		if len(c.plan(backward)) == 0 || failed != nil && maps.Equal(before, c.place) && !passing(failed) {
 			break
 		}
 	}
@@ -256,15 +256,6 @@ func (m *mover) putBack(ctx context.Context, c *circle, why reason) error {
 		c.record(s, why, failed)
 	}
 	return nil
-}
-
-func samePlaces(a, b map[*step]archive.Key) bool {
-	for s, at := range a {
-		if b[s] != at {
-			return false
-		}
-	}
-	return len(a) == len(b)
 }
 
 // record records where the object of a step is, in a circle that was not carried out.
