@@ -26,7 +26,7 @@ func ReadAnswer(raw []byte) (source string, object []byte, err error) {
 	if !ok || !s.punctuation(']') || !s.end() {
 		return "", nil, fmt.Errorf("%w: %d bytes that begin %.60q, where one file should be", ErrJSON, len(raw), raw)
 	}
-	source, _ = asText(file)
+	source, _ = TextOf(file)
 	return source, object, nil
 }
 
@@ -46,7 +46,7 @@ func DecodeObject(raw []byte) (source string, tags Tags, err error) {
 	if !ok || !s.end() {
 		return "", nil, fmt.Errorf("%w: %d bytes that begin %.60q, where an object should be", ErrJSON, len(raw), raw)
 	}
-	source, _ = asText(tags["SourceFile"])
+	source, _ = TextOf(tags["SourceFile"])
 	delete(tags, "SourceFile")
 	return source, tags, nil
 }
@@ -56,7 +56,7 @@ func memberName(text []byte) string {
 	if bytes.IndexByte(text, '\\') < 0 {
 		return string(text[1 : len(text)-1])
 	}
-	name, _ := asText(text)
+	name, _ := TextOf(text)
 	return name
 }
 
