@@ -15,54 +15,88 @@ no warnings qw(redefine prototype once);
 our @taken;      # the parts that are in use, for the tests
 our $settled;    # is true while tags are only added, and each under a new number
 my $version = $Image::ExifTool::VERSION;
+my $source;      # of Image::ExifTool
 
-# The names of all tags: how many, the number of the last one found, and those that are equal but for their case, each with a newline
-# after it.
-my ($count, $found, %names) = (-1, 0);
+# The names of all tags: how many, the number of the last one found, and all in small letters, each between newlines.
+my ($count, $found, $names) = (-1, 0);
 
 if ($version eq '12.57' or $version eq '13.59') {
     # Of the groups of a tag the answer wants only that of family 1; ExifTool makes them all.
     my $group = \&Image::ExifTool::GetGroup;
     *Image::ExifTool::GetGroup = sub {
-        my ($self, $tag, $family) = @_;
-        goto &$group unless defined $family and $family eq '1' and not ref $tag;
-        my $info = $$self{TAG_INFO}{$tag};
+        goto &$group unless defined $_[2] and $_[2] eq '1';
+        my ($self, $tag) = @_;
+        my $info = $$self{TAG_INFO}{$tag};    # not of a reference
         goto &$group unless $info and $$info{GotGroups};
         my $extra = $$self{TAG_EXTRA}{$tag};
-        my $dynamic = $extra && $$extra{G1};
-        return $$info{Groups}{1} || '' unless $dynamic;
+        my $dynamic = $extra && $$extra{G1} or return $$info{Groups}{1} || '';
         return $dynamic =~ /^\+(.*)/ ? "$$info{Groups}{1}$1" : $dynamic;
     };
     push @taken, 'group';
+
+    # Tags are sorted by groups, in the order in which these begin.
+    push @taken, 'sorted' if change(
+        'GetTagList',
+        qr/my \(%groupCount, (?=%groupOrder\);)/ => 'my (@members, %groupCount, ',
+        qr/(?=\$groupOrder\{\$tag\} = \$num;)/ => 'push @{$members[$num]}, $tag; ',
+        qr/return sort \{ \$groupOrder\{\$a\} <=> \$groupOrder\{\$b\} or\s+\$\$fileOrder[^;]+;/ => 'return map { $_ ? @$_ : () } @members;',
+    );
 
     # JSON has no descriptions of tags; ExifTool makes them all the same.
     *Image::ExifTool::GetDescription = sub { '' };
     push @taken, 'description';
 
-    # Of some 200 Composite tags most require a tag that the file does not have and that no Composite tag can bring. (The
-    # function looks into %compositeID, which cannot be reached from here, but does nothing with what it finds.)
+    # Of the Composite tags most require a tag that the file does not have and that no Composite tag can bring; all are sorted
+    # and named again for each file. (The function looks into %compositeID, which cannot be reached from here, but does nothing
+    # with what it finds.)
     push @taken, 'composite' if change(
         'BuildCompositeTags',
-        qr/^(?=    my \@tagList\b)/m => 'my (%compositeID, $required); $required = Reshelf::Faster::required($compTable); ',
-        qr/(?<=next if \$specialTags\{\$tag\};)/ =>
-            ' next if $$required{$tag} and grep { not defined $$rawValue{$_} and not $$self{DUPL_TAG}{$_} } @{$$required{$tag}}; ',
+        qr/my \@tagList = sort keys %\$compTable;/ =>
+            'my %compositeID; my ($required, $sorted, $names) = Reshelf::Faster::required($compTable); my @tagList = @$sorted;',
+        qr/foreach \(\@tagList\)(?= \{)/ => '%notBuilt = %$names if @tagList == @$sorted; foreach (%notBuilt ? () : @tagList)',
+        qr/(?=next if \$specialTags\{\$tag\};)/ =>
+            'next if $$required{$tag} and grep { not defined $$rawValue{$_} and not $$self{DUPL_TAG}{$_} } @{$$required{$tag}}; ',
     );
+
+    # Where there is no tag, none is in a group.
+    my $matches = \&Image::ExifTool::GroupMatches;
+    *Image::ExifTool::GroupMatches = sub ($$$) {
+        goto &$matches unless ref $_[2] and not @{$_[2]};
+        return wantarray ? () : undef;
+    };
+    push @taken, 'none';
 
     # Most tags have one description, without a condition. Conditions are evaluated time and again, and compiled each time.
     if (change(
         'GetTagInfo',
-        qr/unless \(eval \$condition\)(?= \{)/ => 'my $code = Reshelf::Faster::condition($condition);
+        qr/unless \(eval \$condition\)(?= \{)/ => 'my $code = $Reshelf::Faster::condition{$condition};
+            $code = Reshelf::Faster::condition($condition) unless defined $code;
             unless ($code ? eval { &$code($self, $valPt, $format, $count) } : eval $condition) ',
     )) {
         my $tag = \&Image::ExifTool::GetTagInfo;
         *Image::ExifTool::GetTagInfo = sub {
-            my (undef, $table, $id) = @_;
-            my $info = $$table{$id};
-            goto &$tag if ref $info ne 'HASH' or $$info{Condition} or $$info{Unknown} or $Image::ExifTool::specialTags{$id};
+            my $info = $_[1]{$_[2]};
+            goto &$tag if ref $info ne 'HASH' or $$info{Condition} or $$info{Unknown} or $Image::ExifTool::specialTags{$_[2]};
             return $info;
         };
         push @taken, 'condition';
     }
+}
+
+if ($version eq '12.57' or $version eq '13.59') {
+    # Conversions are compiled for each value. (What is found without a description of its own gets the groups of ExifTool.)
+    push @taken, 'conversion' if change(
+        'GetValue',
+        qr/\$value = (?=eval \$conv;)/ => 'my $code = $Reshelf::Faster::conversion{$conv};
+            $code = Reshelf::Faster::conversion($conv) unless defined $code;
+            $value = $code ? eval { &$code($self, $val, \@val, \@prt, \@raw) } : ',
+    ) and change(
+        'FoundTag',
+        qr/(?=    my \(\$self, \$tagInfo, \$value, \@grps\))/ => 'my %allGroupsExifTool = (0 => "ExifTool", 1 => "ExifTool", 2 => "ExifTool"); ',
+        qr/\$value = (?=eval \$conv;)/ => 'my $code = $Reshelf::Faster::raw{$conv};
+            $code = Reshelf::Faster::raw($conv) unless defined $code;
+            $value = $code ? eval { &$code($self, $val, $tag, $tagInfo, \@val, \@grps) } : ',
+    );
 }
 
 # ExifTool 13.59 looks for a tag that a file does not have by comparing its name, as a regular expression, with those of all tags
@@ -90,22 +124,33 @@ if ($version eq '13.59') {
         goto &$value if not $settled or defined $$self{VALUE}{$tag} or $tag !~ /^[\w-]+\z/;
         goto &$value if defined $type and ($type eq 'Rational' or $type eq 'Bin');
         name_tags($self) if $count != keys %{$$self{VALUE}} or $found != $$self{NUM_FOUND};
-        my $known = $names{lc $tag};
-        goto &$value if defined $known and $known ne "$tag\n";
+        goto &$value if index($names, "\n" . lc($tag) . "\n") >= 0;
         return ();
     };
     push @taken, 'absent';
 }
 
+# ExifTool looks for a module again for each file, in all folders, where it is not installed.
+if ($version eq '13.59' and not eval { require File::StatX }) {
+    $INC{'File/StatX.pm'} = undef;
+    push @taken, 'module';
+}
+
 if ($version eq '12.57' or $version eq '13.59') {
-    # Most values are what they are, or names of numbers.
+    # Most values are what they are, or names of numbers. Those that Composite tags are made of are kept, or not there.
     my $value = \&Image::ExifTool::GetValue;
     *Image::ExifTool::GetValue = sub {
         my ($self, $tag, $type) = @_;
         goto &$value if ref $tag or index($tag, ':') >= 0;
         my $raw = $$self{VALUE}{$tag};
-        goto &$value if not defined $raw or ref $raw or $$self{BOTH}{$tag} or $$self{ESCAPE_PROC} or $$self{CUR_LANG};
         my ($options, $info) = @$self{qw(OPTIONS TAG_INFO)};
+        if (defined $type and $type eq 'Both') {
+            return () if not defined $raw and index($tag, ' ') >= 0;
+            my $both = $$self{BOTH}{$tag};
+            goto &$value if not $both or not defined $raw or ref $raw and $$info{$tag}{Struct} or $$self{ESCAPE_PROC} or $$options{Filter};
+            return (defined $$both[0] ? $$both[0] : $$both[1], $$both[1]);
+        }
+        goto &$value if not defined $raw or ref $raw or $$self{BOTH}{$tag} or $$self{ESCAPE_PROC} or $$self{CUR_LANG};
         $type = $$options{PrintConv} ? 'PrintConv' : 'ValueConv' unless $type;
         goto &$value unless $type eq 'PrintConv' or $type eq 'ValueConv';
         $info = $$info{$tag};
@@ -143,6 +188,27 @@ if ($version eq '12.57' or $version eq '13.59') {
     push @taken, 'numbers';
 }
 
+undef $source;
+
+# Most values are numbers, or texts that need no escape. (The functions of the program itself are not there before.)
+INIT {
+    if (($version eq '12.57' or $version eq '13.59') and defined &main::FormatJSON) {
+        my $format = \&main::FormatJSON;
+        *main::FormatJSON = sub ($$$;$) {
+            my ($file, $value, undef, $quote) = @_;
+            goto &$format if not defined $value or ref $value;
+            if ($value =~ /^[\x20-\x7e]+\z/ and $value !~ /["\$\\]/ and ($quote or $value !~ /^[-\dtf]/i)) {
+                print $file qq("$value");
+            } elsif (not $quote and $value =~ /^-?(?:[0-9]|[1-9][0-9]{1,14})(?:\.[0-9]{1,16})?\z/) {
+                print $file $value;
+            } else {
+                goto &$format;
+            }
+        };
+        push @taken, 'json';
+    }
+}
+
 # alone tells whether no conversion of a field can look at other tags or bring a warning, which is a tag: none is code.
 sub alone {
     my ($field) = @_;
@@ -158,59 +224,81 @@ sub name_tags {
     my ($self) = @_;
     my $values = $$self{VALUE};
     ($count, $found) = (scalar keys %$values, $$self{NUM_FOUND});
-    %names = ();
-    $names{lc $_} .= "$_\n" foreach keys %$values;
+    $names = lc join "\n", '', keys(%$values), '';
 }
 
-# required are the tags, of those that are not made by a Composite tag, that each Composite tag cannot do without.
+# required are, of all Composite tags, the tags that each cannot do without and that are not made by a Composite tag; and their order
+# and names.
 {
-    my ($count, $required) = (-1);    # the table grows with each module that is loaded
+    my ($count, $required, $sorted, $names) = (-1);    # the table grows with each module that is loaded
 
     sub required {
         my ($table) = @_;
-        return $required if $count == keys %$table;
-        ($count, $required) = (scalar keys %$table, {});
-        my @tags = grep { not $Image::ExifTool::specialTags{$_} and ref $$table{$_} eq 'HASH' } keys %$table;
-        my %composite = map { $$table{$_}{Name}, 1 } @tags;
+        return ($required, $sorted, $names) if $count == keys %$table;
+        ($count, $required, $sorted) = (scalar keys %$table, {}, [sort keys %$table]);
+        my @tags = grep { not $Image::ExifTool::specialTags{$_} and ref $$table{$_} eq 'HASH' } @$sorted;
+        $names = {map { $$table{$_}{Name}, 1 } @tags};
         foreach my $tag (@tags) {
-            my $names = $$table{$tag}{Require};
-            next unless ref $names eq 'HASH';
+            my $require = $$table{$tag}{Require};
+            next unless ref $require eq 'HASH';
             # of any group: a name says nothing of the groups of the tags that have it
-            my @names = grep { /^(?:\w+:)*(\w+)\z/ and not $composite{$1} } values %$names;
+            my @names = grep { /^(?:\w+:)*(\w+)\z/ and not $$names{$1} } values %$require;
             $$required{$tag} = [map { /(\w+)\z/ } @names] if @names;
         }
-        return $required;
+        return ($required, $sorted, $names);
     }
 }
 
-# condition is the code of a condition, or false where it may use more than what it is given.
-{
-    my %code;
+# condition, conversion and raw are the code of such a text, once it comes for the second time, or 0 where it may use more than what it
+# is given: of variables Perl knows only these and the global ones there, and what else depends on the place is refused. Code keeps
+# nothing between two calls.
+our (%condition, %conversion, %raw);
+my %once;
+sub condition  { return code(\%condition,  $_[0], '$self, $valPt, $format, $count') }
+sub conversion { return code(\%conversion, $_[0], '$self, $val', qw(val prt raw)) }
+sub raw        { return code(\%raw, $_[0], '$self, $val, $tag, $tagInfo', qw(val grps)) }
 
-    sub condition {
-        my ($text) = @_;
-        return $code{$text} if defined $code{$text};
-        $code{$text} = 0;
-        return 0 if $text =~ /\@_|\$_\b|\$#|\b(?:return|wantarray|caller|local|my|our|state|sub|eval)\b/;
-        my %used = map { $_, 1 } $text =~ /[\$\@%&]\s*(?:\{\s*)?(?:\$\s*)*\^?(\w+)/g;
-        delete @used{qw(self valPt format count), 0 .. 9};
-        return 0 if %used;
-        return $code{$text} = compile("sub { my (\$self, \$valPt, \$format, \$count) = \@_;\n$text\n}") || 0;
+sub code {
+    my ($known, $text, $scalars, @arrays) = @_;
+    # ExifTool makes some texts of what is in files
+    return 0 if keys %once >= 4000 or length $text > 4000 or not $once{$text}++;
+    # functions of modules that are still to be loaded may bring prototypes
+    foreach ($text =~ /\b((?:\w+::)+\w+)\s*\(/g) { no strict 'refs'; return 0 unless defined &$_ }
+    $$known{$text} = 0;
+    return 0 if $text =~ /\@_|\$_\[|\$#_|\b(?:shift|pop|goto|wantarray|caller|local|our|state|sub|eval|require|__\w+__)\b|&\w+\s*;/
+        or $text =~ /(?:^|[;{])\s*(?:use|no)\b/m
+        or $text =~ /\$tag(?:Info)?\s*(?:=[^=~>]|\W=)/;
+    my $given = "my ($scalars) = \@_;";
+    my $names = join '|', @arrays;
+    if (@arrays and $text =~ /(?:\@|\$#)(?:$names)\b|\$(?:$names)\[/) {    # the arrays themselves: they may be changed
+        my $from = () = $scalars =~ /\$/g;
+        $given .= ' local (' . join(', ', map { "*$_" } @arrays) . ") = \@_[$from .. \$#_];";
+        $given .= ' our (' . join(', ', map { "\@$_" } @arrays) . ');';
     }
+    my $words;
+    local ($_, $@);
+    local $SIG{__WARN__} = sub { $words = 1 };
+    my $code = compile("sub { $given\n$text\n}");
+    return $$known{$text} = $words ? 0 : $code || 0;
 }
 
 # change replaces what the expressions match, each in one place of a function of Image::ExifTool, by text and what was there. It changes
 # nothing, and is false, where the function is not what it was.
 sub change {
     my ($name, %replace) = @_;
-    open(my $file, '<', $INC{'Image/ExifTool.pm'}) or return 0;
-    my $source = do { local $/; <$file> };
-    my ($function) = $source =~ /^(sub $name\b[^{\n]*\n\{\n.*?^\}\n)/ms or return 0;
+    unless (defined $source) {
+        open(my $file, '<', $INC{'Image/ExifTool.pm'}) or return 0;
+        local $/;
+        $source = <$file>;
+    }
+    my $at = 1 + index $source, "\nsub $name(" or return 0;
+    my $function = substr $source, $at, 3 + index($source, "\n}\n", $at) - $at;
     while (my ($from, $to) = each %replace) {
         return 0 unless 1 == (() = $function =~ /$from/g);
         $function =~ s/$from/$to/;
     }
-    return defined compile("no warnings; $function 1");
+    local $SIG{__WARN__} = sub { };    # of what is redefined; the function itself may warn as it did
+    return defined compile("$function 1");
 }
 
 1;
