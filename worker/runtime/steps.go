@@ -189,7 +189,11 @@ func (s steps) rename(ctx context.Context, j dispatch.Job, w *ledger.PartWriter)
 		return err
 	}
 	exec := ledger.Execution{Ref: j.Ref(), Epoch: j.Execution.Claim.Epoch, Process: s.self, Again: j.Execution.Claim.Attempt > 1}
-	return renaming.Rename(ctx, j.Execution, s.flow.Ledger(), j.Archive, j.Batch, p, j.Ref().Segment, exec, w)
+	return renaming.Rename(ctx, j.Execution, s.flow.Ledger(), j.Archive, renaming.Segment{
+		Batch: j.Batch, Plan: p, Execution: exec, Ended: s.ended, Note: func(what string) {
+			s.log.InfoContext(ctx, "rename waits", "batch", j.Batch.ID, "segment", exec.Segment, "for", what)
+		},
+	}, w)
 }
 
 func (s steps) finish(ctx context.Context, j dispatch.Job, _ *ledger.PartWriter) error {

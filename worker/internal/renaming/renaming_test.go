@@ -109,6 +109,18 @@ type world struct {
 	// untrue: a worker woke up when the segment was settled, and died before it could look at its claim again. It may have
 	// made moves, as many as it had in hand, that no record knows of; an undo finds them.
 	untrue bool
+	// running are the epochs of executions that have not returned.
+	running map[int64]bool
+}
+
+// errRunning: an execution would wait for another one that is stopped.
+var errRunning = errors.New("an earlier execution is running")
+
+func (w *world) ended(_ context.Context, e ledger.Execution) (bool, error) {
+	if w.running[e.Epoch] {
+		return false, errRunning
+	}
+	return true, nil
 }
 
 // newWorld writes an object for each from of the moves "from -> to", all of one group if group is set. A move whose
@@ -177,8 +189,13 @@ func (w *world) executeIn(ctx context.Context, hold renaming.Hold, st store.Stor
 		return err
 	}
 	defer pw.Close()
+	if w.running == nil {
+		w.running = map[int64]bool{}
+	}
+	w.running[w.epoch] = true
+	defer delete(w.running, w.epoch)
 	exec := ledger.Execution{Ref: w.ref(), Epoch: w.epoch, Process: ledger.Process{Worker: "w", PID: int(w.epoch)}}
-	if err := renaming.Rename(ctx, hold, w.led, st, w.batch, w.plan, 0, exec, pw); err != nil {
+	if err := renaming.Rename(ctx, hold, w.led, st, renaming.Segment{Batch: w.batch, Plan: w.plan, Execution: exec, Ended: w.ended, Note: func(string) {}}, pw); err != nil {
 		return err
 	}
 	_, _, err = w.led.CreatePart(ctx, pw)
