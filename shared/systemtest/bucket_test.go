@@ -128,6 +128,41 @@ func TestChainsInABucket(t *testing.T) {
 	f.undo(id, before)
 }
 
+// TestCopiesOnAFleet copies objects to new names while a worker is killed. All objects stay as they are, and each copy is of the one that the
+// records name.
+func TestCopiesOnAFleet(t *testing.T) {
+	for name, inBucket := range map[string]bool{"Local": false, "ArchiveInBucket": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleetAt(t, programs, newPlace(t, 150, inBucket, false))
+			before := f.draw(f.files)
+			f.start("w1")
+			command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "rename", f.archive.String(), "copies/"+template,
+				"--copy", "--on-conflict", "number", "--yes")
+			f.wait(20*time.Second, "the batch", func() bool { command.alive(t); return f.newest() != "" })
+			id := f.newest()
+			f.kill(f.claimed(id, batch.StepRename))
+			f.start("w2")
+			if s := f.over(id, 3*time.Minute); s.State != batch.Complete {
+				t.Fatalf("batch is %v: %s", s, s.Reason)
+			}
+			<-command.done
+			want, copies := maps.Clone(before), 0
+			for _, r := range f.finals(id) {
+				if r.Copy != "" {
+					want[string(r.Copy)] = before[string(r.Key)]
+					copies++
+				}
+			}
+			if diff := cmp.Diff(want, f.sums()); diff != "" || copies < len(before)/2 {
+				t.Errorf("%d copies of %d objects; the records (-) and the archive (+) differ:\n%s", copies, len(before), tail(diff, 4000))
+			}
+			if out, code := f.reshelf("undo", string(id), "--yes"); code == 0 || !strings.Contains(out, "copied") {
+				t.Errorf("undo of copies: exit %d\n%s", code, out)
+			}
+		})
+	}
+}
+
 // putFrames puts a chain of n objects, n001.txt to be n002.txt and so on, and a circle of c01.txt and so on, and returns a manifest with
 // their new names.
 func (f *fleet) putFrames(n, circle int) (manifest string) {
