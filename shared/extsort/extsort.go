@@ -34,7 +34,7 @@ const (
 // Options of a Sorter; the zero value works.
 type Options struct {
 	// Memory is how many bytes of records are held before they are written as a run, their bookkeeping included.
-	// Defaults to DefaultMemory. Merging takes less than 1 MiB for each run besides, and a record of each.
+	// Defaults to DefaultMemory. Merging takes about 100 KiB for each run besides, and a record of each.
 	Memory int
 	// FanIn is how many runs are merged at once, at least 2. Defaults to DefaultFanIn.
 	FanIn int

@@ -264,6 +264,49 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestMergingTakesLittle has as many runs open as are merged at once.
+func TestMergingTakesLittle(t *testing.T) {
+	st, err := filestore.Open(t.TempDir(), filestore.Options{Ledger: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // pools give up what they hold at the second
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	const runs, perRun, bound = extsort.DefaultFanIn, 2000, 6 << 20
+	rng := rand.New(rand.NewPCG(1, 2))
+	s := extsort.New(st, "sort", extsort.Options{Memory: 1 << 20})
+	for range runs * perRun {
+		n := rng.Uint64()
+		value := fmt.Appendf(nil, `{"from":"card-%05d/%05d.jpg","to":"2020/01/%d.jpg","digest":"sha256:%016[3]x%016x","outcome":"done"%300s}`, n%99999, n%9999, n, ^n, "")
+		if err := s.Add(t.Context(), binary.BigEndian.AppendUint64(nil, n), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, peak := 0, uint64(0)
+	for _, err := range s.Sorted(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == runs*perRun/2 {
+			if open := len(keys(t, st)); open < runs*3/4 {
+				t.Fatalf("only %d runs are open", open)
+			}
+			peak = live() - before
+		}
+	}
+	if peak > bound {
+		t.Errorf("the heap grew by %d bytes, want at most %d", peak, bound)
+	}
+	t.Logf("the heap grew by %d KiB", peak>>10)
+}
+
 func BenchmarkSort(b *testing.B) {
 	value := make([]byte, 200)
 	b.SetBytes(50_000 * (8 + 200))

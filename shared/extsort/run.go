@@ -17,8 +17,9 @@ import (
 	"github.com/reshelf/reshelf/shared/store"
 )
 
-// window is zstd's, in bytes. It bounds what each open run takes.
-const window = 128 << 10
+// window is zstd's, in bytes. What an open run takes is about six times that, and as many runs as are merged are open at once.
+// Of sorted records a larger window makes hardly less.
+const window = 16 << 10
 
 // runReader is the stored form of a sorted sequence, made while it is read.
 type runReader struct {

@@ -93,7 +93,7 @@ func date(t Time) string { return t.Wall[:len("2006-01-02")] }
 
 // read reads one link at one key. clock tells whether it has a time of day; ok is false if there is no usable date.
 func (x index) read(key string, l link) (t Time, clock, ok bool) {
-	text, _ := asText(x.tags[key])
+	text, _ := TextOf(x.tags[key])
 	if l.clock != "" {
 		text += " " + x.text(l.clock)
 	}

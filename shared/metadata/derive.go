@@ -98,7 +98,7 @@ func (x index) text(name string) string {
 func (x index) first(usable func(string) bool, names ...string) string {
 	for _, name := range names {
 		for _, key := range x.find(name) {
-			text, _ := asText(x.tags[key])
+			text, _ := TextOf(x.tags[key])
 			if text = strings.TrimSpace(text); text != "" && len(text) <= maxFact && usable(text) {
 				return text
 			}
@@ -150,7 +150,7 @@ func (x index) duration(mime string) float64 {
 		if rank(key) == rankQuickTime && strings.HasPrefix(mime, "image/") {
 			continue
 		}
-		text, _ := asText(x.tags[key])
+		text, _ := TextOf(x.tags[key])
 		if seconds := parseDuration(text); seconds > 0 {
 			return seconds
 		}

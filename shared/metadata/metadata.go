@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // ErrJSON is wrapped by every error about what should be ExifTool's JSON.
@@ -46,7 +47,7 @@ func (t Tags) Text(name string) (string, bool) {
 // since ExifTool writes a list of one as its element. Names are found as Text finds them. The slice is new.
 func (t Tags) List(name string) ([]string, bool) {
 	for _, key := range t.find(name) {
-		if text, ok := asText(t[key]); ok {
+		if text, ok := TextOf(t[key]); ok {
 			return []string{text}, true
 		}
 		var list []string
@@ -106,7 +107,7 @@ func firstText(t Tags, keys []string) (string, bool) {
 // firstKey is firstText with its key.
 func firstKey(t Tags, keys []string) (first, blank string, found bool) {
 	for _, key := range keys {
-		text, ok := asText(t[key])
+		text, ok := TextOf(t[key])
 		if ok && strings.TrimSpace(text) != "" {
 			return key, text, true
 		}
@@ -117,16 +118,29 @@ func firstKey(t Tags, keys []string) (first, blank string, found bool) {
 	return first, blank, found
 }
 
-// asText decodes a value that is a JSON string.
-func asText(value json.RawMessage) (string, bool) {
+// TextOf decodes a value that is a JSON string, and reports false for any other.
+func TextOf(value json.RawMessage) (string, bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return "", false
+	}
+	if end := len(value) - 1; end > 0 && value[end] == '"' && isLiteral(value[1:end]) {
+		return string(value[1:end]), true
 	}
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		return "", false
 	}
 	return text, true
+}
+
+// isLiteral reports whether s, between quotes, is a JSON string that stands for s. It may miss some.
+func isLiteral(s []byte) bool {
+	for _, c := range s {
+		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // splitKey splits "IFD0:Make" into group and name; the group is "" if there is none.

@@ -26,7 +26,7 @@ func ReadAnswer(raw []byte) (source string, object []byte, err error) {
 	if !ok || !s.punctuation(']') || !s.end() {
 		return "", nil, fmt.Errorf("%w: %d bytes that begin %.60q, where one file should be", ErrJSON, len(raw), raw)
 	}
-	source, _ = asText(file)
+	source, _ = TextOf(file)
 	return source, object, nil
 }
 
@@ -35,20 +35,30 @@ func ReadAnswer(raw []byte) (source string, object []byte, err error) {
 // last counts; bytes that are not UTF-8 become U+FFFD. The values share memory with each other but not with raw. Errors wrap
 // ErrJSON.
 func DecodeObject(raw []byte) (source string, tags Tags, err error) {
+	if tags, err = decodeTags(raw); err != nil {
+		return "", nil, err
+	}
+	source, _ = TextOf(tags["SourceFile"])
+	delete(tags, "SourceFile")
+	return source, tags, nil
+}
+
+// usualTags are as many as few objects have more of: for no more is room made before they are seen.
+const usualTags = 512
+
+func decodeTags(raw []byte) (Tags, error) {
 	if !utf8.Valid(raw) {
 		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 	}
 	s := scan{in: raw, out: make([]byte, 0, len(raw)+len(raw)/8)}
-	tags = make(Tags)
+	tags := make(Tags, min(bytes.Count(raw, []byte(`":`)), usualTags))
 	ok := s.object(0, func(name, value []byte) {
 		tags[memberName(name)] = value
 	})
 	if !ok || !s.end() {
-		return "", nil, fmt.Errorf("%w: %d bytes that begin %.60q, where an object should be", ErrJSON, len(raw), raw)
+		return nil, fmt.Errorf("%w: %d bytes that begin %.60q, where an object should be", ErrJSON, len(raw), raw)
 	}
-	source, _ = asText(tags["SourceFile"])
-	delete(tags, "SourceFile")
-	return source, tags, nil
+	return tags, nil
 }
 
 // memberName decodes a valid JSON string.
@@ -56,7 +66,7 @@ func memberName(text []byte) string {
 	if bytes.IndexByte(text, '\\') < 0 {
 		return string(text[1 : len(text)-1])
 	}
-	name, _ := asText(text)
+	name, _ := TextOf(text)
 	return name
 }
 

@@ -72,7 +72,7 @@ func (t Tags) TextWithSidecar(sidecar Tags, name string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	return asText(t[key])
+	return TextOf(t[key])
 }
 
 // locate is the key of the tag whose text TextWithSidecar returns, and whether it is the sidecar's.
@@ -120,7 +120,7 @@ func (t Tags) ListWithSidecar(sidecar Tags, names []string) []string {
 func (t Tags) list(name string) (key string, list []string) {
 	for _, key := range t.find(name) {
 		var all []string
-		if text, ok := asText(t[key]); ok {
+		if text, ok := TextOf(t[key]); ok {
 			all = []string{text}
 		} else if json.Unmarshal(t[key], &all) != nil {
 			continue
@@ -167,7 +167,7 @@ func (t Tags) Pick(texts, lists []string, limit int) Tags {
 // pick puts the first text of keys that is not blank into picked.
 func (t Tags) pick(picked Tags, keys []string, limit int) {
 	for _, key := range keys {
-		text, _ := asText(t[key])
+		text, _ := TextOf(t[key])
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}

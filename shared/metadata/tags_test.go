@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -18,6 +19,19 @@ func tagsOf(t testing.TB, body string) metadata.Tags {
 		t.Fatal(err)
 	}
 	return tags
+}
+
+func TestTextOfIsWhatJSONSays(t *testing.T) {
+	for _, value := range []string{
+		`"sea"`, `""`, `"a \"b\" \\ \n\u00e9\ud83d\ude00"`, `"\ud800"`, `"Málaga"`, "\"\x7f\"", "\"\xff\xfe\"", "\"\u2028\"", "\"a\tb\"", "\"\x00\"",
+		`"`, `"a`, `"a"b"`, `"a\"`, `"a" `, "", "null", "true", "12", `["a"]`, `{"a":"b"}`,
+	} {
+		var want string
+		ok := json.Unmarshal([]byte(value), &want) == nil && value[0] == '"'
+		if got, is := metadata.TextOf(json.RawMessage(value)); is != ok || is && got != want {
+			t.Errorf("%q: got %q, %v; want %q, %v", value, got, is, want, ok)
+		}
+	}
 }
 
 func TestDecodeObject(t *testing.T) {

@@ -169,10 +169,10 @@ func captureTime(c metadata.Time) int64 {
 	return t.UnixNano()
 }
 
-// tagText is a string value as its text, any other value as its JSON text.
+// tagText is a string value as its text, null as no text, any other value as its JSON text.
 func tagText(value json.RawMessage) string {
-	var s string
-	if json.Unmarshal(value, &s) != nil {
+	s, ok := metadata.TextOf(value)
+	if !ok && string(value) != "null" {
 		s = string(value)
 	}
 	return valid(s)

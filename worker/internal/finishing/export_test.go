@@ -2,6 +2,7 @@ package finishing
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/reshelf/reshelf/shared/batch"
@@ -19,3 +20,8 @@ func FinishInShards(
 
 // GroupMemory is the number of keys of a group of duplicates that are held in memory.
 const GroupMemory = groupMemory
+
+// Ahead is ahead.
+func Ahead[T any](ctx context.Context, seq func(context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return ahead(ctx, seq)
+}

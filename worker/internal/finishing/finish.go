@@ -22,6 +22,13 @@
 //
 // Every execution writes below a folder of its own, so twins never mix, and then creates summary.json, which names the
 // files of the folder, if there is none. Whose summary is there has made the report; all other folders are deleted.
+//
+// # Goroutines
+//
+// One segment of records is read and joined with its list ahead of the one in hand, and the two forms of the final records,
+// the catalogue and the JSON lines, are encoded by a goroutine each, which get them in chunks. All else is done by the caller's,
+// which alone asks and tells the claim, counts, and starts and ends files. No goroutine is left when Finish returns, and a panic
+// in one of them is a panic of Finish.
 package finishing
 
 import (
@@ -30,6 +37,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -45,7 +53,7 @@ import (
 // first.
 var ErrUnsettled = errors.New("not settled")
 
-// Hold is the claim under which work is done.
+// Hold is the claim under which work is done. It is used by one goroutine at a time.
 type Hold interface {
 	Held() error                  // nil while the claim is certainly held; else stop at once and touch nothing any more
 	Cancelled() bool              // the batch was cancelled
@@ -59,8 +67,8 @@ const defaultShardRows = 1_000_000
 // whoever wrote it. It may be repeated, run twice at once, or be killed at any point.
 //
 // Errors wrap ledger.ErrCorrupt where the records do not cover the segment lists exactly, with the segment and the key, and
-// ErrUnsettled where renames of a cancelled batch are not settled. Finish holds one segment's records, the buffers of the
-// files that it writes and four times extsort's memory.
+// ErrUnsettled where renames of a cancelled batch are not settled. Finish holds the records of two
+// segments and a few chunks, the buffers of the files that it writes and four times extsort's memory.
 func Finish(ctx context.Context, hold Hold, led *ledger.Ledger, b batch.Batch, st batch.Status, now time.Time) error {
 	return newFinish(hold, led, b, st, now).run(ctx)
 }
@@ -117,11 +125,25 @@ func (f *finish) run(ctx context.Context) error {
 	cancel()
 	f.abort(err)
 	f.sweepOwn(ctx)
+	if p, ok := errors.AsType[panicked](err); ok {
+		panic(p.Error()) // where the caller can catch it, as if there were no goroutines
+	}
 	// A twin that was first has swept this execution's files away.
 	if whole, readErr := f.published(ctx); readErr == nil && whole {
 		return nil
 	}
 	return fmt.Errorf("finish batch %s: %w", f.batch.ID, err)
+}
+
+// panicked is a panic with its stack.
+type panicked struct{ text string }
+
+func (p panicked) Error() string { return p.text }
+
+func caught(err *error) {
+	if cause := recover(); cause != nil {
+		*err = panicked{fmt.Sprintf("%v\n%s", cause, debug.Stack())}
+	}
 }
 
 // published reports whether the batch has its report, and if so deletes what other executions left.
@@ -141,7 +163,8 @@ func (f *finish) published(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-func (f *finish) write(ctx context.Context) error {
+func (f *finish) write(ctx context.Context) (err error) {
+	defer caught(&err) // whoever writes waits for its goroutines also then
 	f.names = extsort.New(f.led.Store(), f.scratch("names"), f.sort)
 	rows, err := f.sortRows(ctx)
 	if err != nil {

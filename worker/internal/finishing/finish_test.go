@@ -327,7 +327,7 @@ func TestManyRecords(t *testing.T) {
 	if len(shards) != 7 || shards[0].Rows != 500 {
 		t.Errorf("shards %+v, want seven of 500 rows", shards)
 	}
-	if got := h.advanced.Load(); got < segments*per {
+	if got := h.advanced; got < segments*per {
 		t.Errorf("%d objects of progress, want at least %d", got, segments*per)
 	}
 }

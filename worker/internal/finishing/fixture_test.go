@@ -31,23 +31,24 @@ var (
 	finished  = submitted.Add(10 * time.Minute)
 )
 
-// hold is a claim that is lost after so many questions; 0: never.
+// hold is a claim that is lost after so many questions; 0: never. It is used by one goroutine at a time.
 type hold struct {
 	lostAfter int64
-	asked     atomic.Int64
+	asked     int64
 	lost      atomic.Bool
-	advanced  atomic.Int64
+	advanced  int64
 }
 
 func (h *hold) Held() error {
-	if n := h.asked.Add(1); h.lostAfter > 0 && n > h.lostAfter {
+	h.asked++
+	if h.lostAfter > 0 && h.asked > h.lostAfter {
 		h.lost.Store(true)
 		return errLost
 	}
 	return nil
 }
 func (h *hold) Cancelled() bool          { return false }
-func (h *hold) Advance(objects, _ int64) { h.advanced.Add(objects) }
+func (h *hold) Advance(objects, _ int64) { h.advanced += objects }
 
 var errLost = fmt.Errorf("claim lost")
 
@@ -212,7 +213,12 @@ func (f *fixture) result() result {
 		}
 	}
 	if len(r.rows) != len(r.finals) {
-		f.t.Errorf("%d rows in the catalogue, %d records", len(r.rows), len(r.finals))
+		f.t.Fatalf("%d rows in the catalogue, %d records", len(r.rows), len(r.finals))
+	}
+	for i, row := range r.rows {
+		if want := r.finals[i].Key.Text(); row.Key != want {
+			f.t.Errorf("row %d of the catalogue is that of %s, the record that of %s", i, row.Key, want)
+		}
 	}
 	return r
 }

@@ -29,7 +29,8 @@ func corrupt(ref batch.Ref, key archive.Key, what string) error {
 	return fmt.Errorf("segment %s: %s: %s: %w", ref, key.Text(), what, ledger.ErrCorrupt)
 }
 
-// inspected yields exactly one record of inspecting for each listed object, in ascending order of key.
+// inspected yields exactly one record of inspecting for each listed object, in ascending order of key. One segment is read
+// ahead.
 func (f *finish) inspected(ctx context.Context) iter.Seq2[batch.Record, error] {
 	return func(yield func(batch.Record, error) bool) {
 		total, err := f.listed(ctx)
@@ -37,18 +38,42 @@ func (f *finish) inspected(ctx context.Context) iter.Seq2[batch.Record, error] {
 			yield(batch.Record{}, err)
 			return
 		}
-		var last archive.Key
-		for n := range total {
-			records, err := f.inspectedSegment(ctx, n, last)
+		segments := func(ctx context.Context) iter.Seq2[covered, error] { return f.inspectedSegments(ctx, total) }
+		for seg, err := range ahead(ctx, segments) {
+			if err == nil {
+				err = f.alive(ctx)
+			}
 			if err != nil {
 				yield(batch.Record{}, err)
 				return
 			}
-			for _, r := range records {
+			f.tally.summary.Excluded += seg.excluded
+			for _, r := range seg.records {
 				if !yield(r, nil) {
 					return
 				}
-				last = r.Key
+			}
+		}
+	}
+}
+
+// covered is a segment with the records of its objects, in order of key.
+type covered struct {
+	records  []batch.Record
+	excluded int64
+}
+
+// inspectedSegments yields the segments in order. It only reads, and touches nothing that changes.
+func (f *finish) inspectedSegments(ctx context.Context, total int) iter.Seq2[covered, error] {
+	return func(yield func(covered, error) bool) {
+		var last archive.Key
+		for n := range total {
+			seg, err := f.inspectedSegment(ctx, n, last)
+			if !yield(seg, err) || err != nil {
+				return
+			}
+			if len(seg.records) > 0 {
+				last = seg.records[len(seg.records)-1].Key
 			}
 		}
 	}
@@ -89,28 +114,24 @@ func (f *finish) segment(ctx context.Context, n int) (batch.Segment, error) {
 	return seg, err
 }
 
-// inspectedSegment is the records of one segment in order of key. All keys must be after last.
-func (f *finish) inspectedSegment(ctx context.Context, n int, last archive.Key) ([]batch.Record, error) {
-	if err := f.alive(ctx); err != nil {
-		return nil, err
-	}
+// inspectedSegment is one segment. All keys must be after last.
+func (f *finish) inspectedSegment(ctx context.Context, n int, last archive.Key) (covered, error) {
 	seg, err := f.segment(ctx, n)
 	if err != nil {
-		return nil, err
+		return covered{}, err
 	}
 	ref := f.ref(batch.StepInspect, n)
-	f.tally.summary.Excluded += seg.Excluded
 	part, found, err := f.part(ctx, ref)
 	if err != nil {
-		return nil, err
+		return covered{}, err
 	}
 	if !found && !f.cancelled {
-		return nil, corrupt(ref, "", "has no records")
+		return covered{}, corrupt(ref, "", "has no records")
 	}
 	records := make([]batch.Record, 0, len(seg.Objects))
 	for _, o := range seg.Objects {
 		if o.Key <= last {
-			return nil, corrupt(ref, o.Key, "is not after the object listed before it")
+			return covered{}, corrupt(ref, o.Key, "is not after the object listed before it")
 		}
 		last = o.Key
 		r, ok := part[o.Key]
@@ -118,13 +139,13 @@ func (f *finish) inspectedSegment(ctx context.Context, n int, last archive.Key) 
 		case ok:
 			delete(part, o.Key)
 		case found:
-			return nil, corrupt(ref, o.Key, "has no record")
+			return covered{}, corrupt(ref, o.Key, "has no record")
 		default:
 			r = unreached(o)
 		}
 		records = append(records, r)
 	}
-	return records, leftOver(ref, part)
+	return covered{records, seg.Excluded}, leftOver(ref, part)
 }
 
 // unreached is the record of an object that was listed and not inspected before the batch was cancelled.

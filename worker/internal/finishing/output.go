@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/reshelf/reshelf/shared/archive"
-	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/extsort"
 	"github.com/reshelf/reshelf/shared/report"
 )
@@ -27,11 +26,13 @@ type stream struct {
 	size int64
 	done chan struct{}
 	err  error // of the store; read it after done
+	// release ends whoever writes from another goroutine, and waits for it. The pipe is closed first, or it could wait forever.
+	release func()
 }
 
 func (f *finish) newStream(ctx context.Context, name string) *stream {
 	pr, pw := io.Pipe()
-	s := &stream{name: name, key: f.key(f.folder, name), pipe: pw, done: make(chan struct{})}
+	s := &stream{name: name, key: f.key(f.folder, name), pipe: pw, done: make(chan struct{}), release: func() {}}
 	s.buf = bufio.NewWriterSize(pw, streamBuffer)
 	go func() {
 		defer close(s.done)
@@ -57,10 +58,11 @@ func (s *stream) close() error {
 	return cmp.Or(s.err, err)
 }
 
-// abort ends the goroutines of all streams that are open. What they wrote is not stored.
+// abort ends the goroutines of all streams that are open, and those that write to them. What they wrote is not stored.
 func (f *finish) abort(cause error) {
 	for _, s := range f.open {
 		s.pipe.CloseWithError(cause)
+		s.release()
 		<-s.done
 	}
 }
@@ -85,37 +87,25 @@ func create[W sink](ctx context.Context, f *finish, name string, writer func(io.
 
 // finish ends the file and notes it for the summary.
 func (o *output[W]) finish(f *finish) error {
-	if err := errors.Join(o.to.Close(), o.stream.close()); err != nil {
-		return fmt.Errorf("%s: %w", o.stream.key, err)
+	if err := o.close(); err != nil {
+		return err
 	}
-	f.open = slices.DeleteFunc(f.open, func(s *stream) bool { return s == o.stream })
-	f.files = append(f.files, report.File{Name: o.stream.name, Key: o.stream.key, Size: o.stream.size, Rows: o.to.Rows()})
+	o.note(f)
 	return nil
 }
 
-// shard is a slice of the final records in both of their forms.
-type shard struct {
-	catalogue *output[*report.CatalogueWriter]
-	records   *output[*report.RecordWriter]
-}
-
-func (f *finish) newShard(ctx context.Context, n int) (*shard, error) {
-	catalogue, err := create(ctx, f, fmt.Sprintf(report.CatalogueName, n), func(w io.Writer) (*report.CatalogueWriter, error) {
-		return report.NewCatalogueWriter(w, report.CatalogueOptions{}), nil
-	})
-	if err != nil {
-		return nil, err
+// close ends the file; it is whole and durable when close returns nil.
+func (o *output[W]) close() error {
+	if err := errors.Join(o.to.Close(), o.stream.close()); err != nil {
+		return fmt.Errorf("%s: %w", o.stream.key, err)
 	}
-	records, err := create(ctx, f, fmt.Sprintf(report.RecordsName, n), report.NewRecordWriter)
-	return &shard{catalogue, records}, err
+	return nil
 }
 
-func (s *shard) add(r batch.Record) error {
-	return errors.Join(s.catalogue.to.Add(r), s.records.to.Add(r))
-}
-
-func (s *shard) finish(f *finish) error {
-	return errors.Join(s.catalogue.finish(f), s.records.finish(f))
+// note notes the file, which is closed, for the summary.
+func (o *output[W]) note(f *finish) {
+	f.open = slices.DeleteFunc(f.open, func(s *stream) bool { return s == o.stream })
+	f.files = append(f.files, report.File{Name: o.stream.name, Key: o.stream.key, Size: o.stream.size, Rows: o.to.Rows()})
 }
 
 // outputs are the files that final records go to.
@@ -155,7 +145,7 @@ func (o *outputs) nextShard(ctx context.Context) error {
 }
 
 func (o *outputs) add(ctx context.Context, fin final) error {
-	if o.shard.records.to.Rows() >= o.f.shardRows {
+	if o.shard.rows >= o.f.shardRows {
 		if err := o.nextShard(ctx); err != nil {
 			return err
 		}
