@@ -64,11 +64,16 @@ func parkID(opID string) string { return opID + "-park" }
 // ParkID is ParkID of the row that is taken back.
 func (u Undone) ParkID() string { return parkID(u.OpID) }
 
+// RetreatID is RetreatID of the row that is taken back.
+func (u Undone) RetreatID() string { return retreatID(u.OpID) }
+
 // HomeID is the op id under which it comes back from there.
 func (r Row) HomeID() string { return r.OpID + "-home" }
 
 // RetreatID is the op id under which it goes there from its new name, since others of its group do not get theirs.
-func (r Row) RetreatID() string { return r.OpID + "-retreat" }
+func (r Row) RetreatID() string { return retreatID(r.OpID) }
+
+func retreatID(opID string) string { return opID + "-retreat" }
 
 // Moves reports whether the row is to be renamed.
 func (r Row) Moves() bool { return r.Outcome == "" }

@@ -14,6 +14,16 @@ import (
 // parkMark begins the last segment of names in between. It is no hidden name: what is left there is listed like any object.
 const parkMark = "reshelf-"
 
+// park gives the row of a chain a name in between, unless it has one, where that is needed.
+func (d *desk) park(r *batch.Row) {
+	switch {
+	case r.Chain == 0 || !r.Moves() || !d.parks():
+		r.Park = ""
+	case r.Park == "":
+		r.Park = parkName(*r, d.props)
+	}
+}
+
 // parkName is the name that the object of a row has in between: beside its old name, and with the end of it, so that an object that is
 // left there can be recognized and opened. Nothing else has a name with that op id.
 func parkName(r batch.Row, props store.Properties) archive.Key {
@@ -74,20 +84,62 @@ func (u *undoer) parked(ctx context.Context, w *writer, rows []batch.Row, record
 		}
 	}
 	groups := together(all)
-	for _, g := range groups {
-		chosen := slices.ContainsFunc(g, func(i int) bool { return marks[i].chosen })
+	chosen := withCircles(all, groups, marks)
+	for n, g := range groups {
 		for _, i := range g {
-			if !chosen && all[i].back.Moves() {
+			if !chosen[n] && all[i].back.Moves() {
 				settle(&all[i].back, batch.Skipped, batch.ReasonUnchanged, "it was not chosen")
 			}
 		}
 	}
-	clearHomes(all, groups)
+	clearHomes(all, groups, ids)
 	reversed := make([]batch.Row, len(all))
 	for i, a := range all {
 		reversed[i] = a.back
 	}
 	return u.emitBack(ctx, w, rows, reversed, marks)
+}
+
+// withCircles says which groups go back: those of which an object was chosen, and those that are in a circle with one of these.
+func withCircles(all []*away, groups [][]int, marks []mark) []bool {
+	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), map[archive.Key]int{}
+	for n, g := range groups {
+		for _, i := range g {
+			of[i] = n
+			chosen[n] = chosen[n] || marks[i].chosen
+			if all[i].at != "" {
+				holder[all[i].at] = i
+			}
+		}
+	}
+	for i := range all {
+		if !marks[i].chosen {
+			continue
+		}
+		path := []int{of[i]}
+		seen := map[int]bool{i: true}
+		for at, ok := holder[all[i].row.From]; ok && !seen[at]; at, ok = holder[all[at].row.From] {
+			if of[at] == of[i] { // the circle is closed
+				break
+			}
+			seen[at] = true
+			path = append(path, of[at])
+		}
+		if last := path[len(path)-1]; len(path) > 1 && leadsTo(all, groups[last], groups[of[i]], holder) {
+			for _, n := range path {
+				chosen[n] = true
+			}
+		}
+	}
+	return chosen
+}
+
+// leadsTo reports whether an object of group to has the old name of one of group from.
+func leadsTo(all []*away, from, to []int, holder map[archive.Key]int) bool {
+	return slices.ContainsFunc(from, func(i int) bool {
+		at, ok := holder[all[i].row.From]
+		return ok && slices.Contains(to, at)
+	})
 }
 
 // together are the places of objects that moved together.
@@ -130,7 +182,7 @@ func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, kn
 	switch {
 	case m.by != "":
 		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", m.by))
-	case is(to, r.To, r.OpID), original:
+	case is(to, r.To, r.OpID), original && !is(between, r.Park, waits...) && !same && !a.from.Is(r.Want):
 		a.at, a.back.Want = r.To, to.Object.Identity
 		if between.Taken && slices.Contains(waits, between.Object.Mark) { // a copy was begun: it goes back to where it was made of
 			a.back.Park = r.Park
@@ -152,7 +204,7 @@ func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, kn
 }
 
 // clearHomes lets those stay whose old names are not left, and those that move only together with them.
-func clearHomes(all []*away, groups [][]int) {
+func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
 	holder := map[archive.Key]int{}
 	for i, a := range all {
 		if a.at != "" {
@@ -167,7 +219,7 @@ func clearHomes(all []*away, groups [][]int) {
 			switch {
 			case !a.back.Moves(), !a.from.Taken, own && all[held].back.Moves():
 				continue
-			case a.at == a.row.Park && a.from.Is(a.row.Want): // it was copied from there, and no more
+			case a.at == a.row.Park && a.from.Is(a.row.Want) && !ids[a.from.Object.Mark]: // it was copied from there, and no more
 				continue
 			}
 			settle(&a.back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(

@@ -106,7 +106,7 @@ func (m *mover) dropHalf(ctx context.Context, s *step) error {
 	if err := m.ends(ctx, moveErr); err != nil {
 		return err
 	}
-	if moveErr != nil && !passing(moveErr) {
+	if moveErr != nil && !errors.Is(moveErr, store.ErrNotExist) {
 		s.record.Message += fmt.Sprintf("; a copy of it that was begun is left at the name %s: %v", s.row.To.Text(), moveErr)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -80,8 +82,9 @@ type traveller struct {
 	*step
 	at  stop
 	now archive.Identity // of the object there
-	// left is the identity at the name before, where the object is at that name too: a copy was made and nothing deleted yet.
-	left archive.Identity
+	// left is the identity at the name before, where the object is at that name too: a copy was made and nothing deleted yet. It bears leftMark.
+	left     archive.Identity
+	leftMark string
 	// why is the reason not to go on, or of what is left where the object has arrived.
 	why *reason
 }
@@ -92,10 +95,32 @@ type caravan struct {
 	groups [][]*traveller // those that move together
 	waits  map[string][]*traveller
 	marks  map[string]bool // of objects of the chain at their new names
+
+	mu sync.Mutex
+	// given are the names that objects of the chain go to, or have gone to, at the end of their way, each to one of them.
+	given map[string]*traveller
 }
 
+// give reserves names for objects that move together, all of them or none.
+func (c *caravan) give(group []*traveller, name func(*traveller) archive.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range group {
+		if other := c.given[naming.Fold(name(t))]; other != nil && other != t {
+			return false
+		}
+	}
+	for _, t := range group {
+		c.given[naming.Fold(name(t))] = t
+	}
+	return true
+}
+
+func newName(t *traveller) archive.Key { return t.row.To }
+func oldName(t *traveller) archive.Key { return t.row.From }
+
 func newCaravan(steps []*step) *caravan {
-	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}}
+	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}, given: map[string]*traveller{}}
 	for i, s := range steps {
 		t := &traveller{step: s}
 		c.all = append(c.all, t)
@@ -107,6 +132,9 @@ func newCaravan(steps []*step) *caravan {
 		to := naming.Fold(s.row.To)
 		c.waits[to] = append(c.waits[to], t)
 		c.marks[s.row.OpID] = true
+		if s.row.Undoes != nil {
+			c.marks[s.row.Undoes.OpID] = true
+		}
 	}
 	return c
 }
@@ -125,10 +153,15 @@ func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.R
 	}
 	m.halt(c)
 	c.settle()
-	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.reconnoitre(ctx, t) }); err != nil {
+	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.reconnoitre(ctx, c, t) }); err != nil {
 		return err
 	}
 	c.settle()
+	for _, t := range c.all {
+		if t.at == arrived {
+			c.give([]*traveller{t}, newName)
+		}
+	}
 	m.hold.Advance(int64(len(rows)-len(c.all)), 0) // those that do not move
 	return m.forEachGroup(ctx, c, func(group []*traveller) error {
 		if err := m.arrive(ctx, c, group); err != nil {
@@ -166,9 +199,11 @@ func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
 	if err != nil {
 		return err
 	}
-	between, err := store.Look(ctx, m.archive, t.row.Park)
-	if err != nil {
-		return err
+	var between store.Sight
+	if t.row.Park != "" {
+		if between, err = store.Look(ctx, m.archive, t.row.Park); err != nil {
+			return err
+		}
 	}
 	from, err := store.Look(ctx, m.archive, t.row.From)
 	if err != nil {
@@ -191,19 +226,19 @@ func (t *traveller) locate(c *caravan, from, between, to store.Sight) {
 		}
 		return false
 	}
-	atHome := marked(from, t.row.HomeID()) || from.Is(t.row.Want) && !c.marks[from.Object.Mark]
-	atPark := marked(between, t.row.ParkID(), t.row.RetreatID()) || t.row.Undoes != nil && marked(between, t.row.Undoes.ParkID())
-	t.left = archive.Identity{}
+	atHome := marked(from, t.row.HomeID()) || from.Is(t.row.Want) && (!c.marks[from.Object.Mark] || t.row.Undoes != nil && from.Object.Mark == t.row.Undoes.OpID)
+	atPark := marked(between, t.row.ParkID(), t.row.RetreatID()) || t.row.Undoes != nil && marked(between, t.row.Undoes.ParkID(), t.row.Undoes.RetreatID())
+	t.left, t.leftMark = archive.Identity{}, ""
 	switch {
-	case marked(to, t.row.OpID), t.row.Undoes != nil && t.row.Undoes.Was.Version != "" && t.row.Undoes.Was.Version == to.Object.Version && to.Is(t.row.Undoes.Was):
+	case marked(to, t.row.OpID), t.row.Undoes != nil && t.row.Undoes.Was.Version != "" && t.row.Undoes.Was.Version == to.Object.Version && to.Is(t.row.Undoes.Was) && !atHome:
 		t.at, t.now = arrived, to.Object.Identity
 		if atPark {
-			t.left = between.Object.Identity
+			t.left, t.leftMark = between.Object.Identity, between.Object.Mark
 		}
 	case atPark:
 		t.at, t.now = parked, between.Object.Identity
 		if atHome {
-			t.left = from.Object.Identity
+			t.left, t.leftMark = from.Object.Identity, from.Object.Mark
 		}
 	case atHome:
 		t.at, t.now = home, from.Object.Identity
@@ -225,6 +260,11 @@ func (t *traveller) lose(changed bool) {
 	t.at, t.why = lost, &reason{told.record.Outcome, told.record.Reason, told.record.Message}
 }
 
+// astray reports whether an object has no name in between: the plan is of a time when the archive was another.
+func (c *caravan) astray() bool {
+	return slices.ContainsFunc(c.all, func(t *traveller) bool { return t.row.Park == "" })
+}
+
 // halt lets nothing more set out where the batch is cancelled, or names in between are of no use here any more. Once an object has
 // arrived, all others go on.
 func (m *mover) halt(c *caravan) {
@@ -233,7 +273,7 @@ func (m *mover) halt(c *caravan) {
 	case m.hold.Cancelled():
 		r := cancelled("renamed")
 		why = &r
-	case !m.archive.Properties().Parks || m.copies():
+	case !m.archive.Properties().Parks || m.copies() || c.astray():
 		why = &reason{batch.Failed, batch.ReasonUnsupported, "objects cannot get the names that others leave in this archive any more; plan the rename again"}
 	default:
 		return
@@ -294,11 +334,16 @@ func (m *mover) setOut(ctx context.Context, c *caravan, t *traveller) error {
 		t.why = &why
 		return nil
 	}
+	return m.leg(ctx, c, t, parked, t.outward())
+}
+
+// outward is the request that brings an object from its old name to the name in between.
+func (t *traveller) outward() store.RenameRequest {
 	req := store.RenameRequest{From: t.row.From, To: t.row.Park, Want: t.source(), OpID: t.row.ParkID()}
-	if begun && t.row.Undoes != nil { // it may have been begun by what is undone
-		req.Undoes = &store.Undone{OpID: t.row.Undoes.OpID, Was: t.now}
+	if u := t.row.Undoes; u != nil && t.both() && t.leftMark == u.OpID { // it may have been begun by what is undone
+		req.Undoes = &store.Undone{OpID: u.OpID, Was: t.now}
 	}
-	return m.leg(ctx, c, t, parked, req)
+	return req
 }
 
 // both reports whether the object is at the name before, too.
@@ -308,25 +353,30 @@ func (t *traveller) both() bool { return t.left != (archive.Identity{}) }
 func (t *traveller) source() archive.Identity { return cmp.Or(t.left, t.now) }
 
 // reconnoitre looks whether the new name of an object is free.
-func (m *mover) reconnoitre(ctx context.Context, t *traveller) error {
+func (m *mover) reconnoitre(ctx context.Context, c *caravan, t *traveller) error {
 	if t.at != parked || t.why != nil {
 		return nil
 	}
 	to, err := store.Look(ctx, m.archive, t.row.To)
-	if err == nil && to.Taken && !(t.row.Undoes != nil && to.Is(t.row.Undoes.Was)) {
-		t.why = t.conflict()
+	if err == nil && to.Taken && !(t.row.Undoes != nil && to.Is(t.row.Undoes.Was) && !c.marks[to.Object.Mark]) {
+		t.why = t.conflict(t.row.To)
 	}
 	return err
 }
 
-func (t *traveller) conflict() *reason {
-	told := &step{row: t.row, record: &batch.Record{}}
+// conflict is the reason where something else has a name on the way.
+func (t *traveller) conflict(name archive.Key) *reason {
+	told := &step{row: batch.Row{To: name}, record: &batch.Record{}}
 	told.staysFor(store.Conflict)
 	return &reason{told.record.Outcome, told.record.Reason, told.record.Message}
 }
 
 // arrive brings objects that move together to their new names. Where one of them cannot go there, all of them go home.
 func (m *mover) arrive(ctx context.Context, c *caravan, group []*traveller) error {
+	first := group[0]
+	if first.why == nil && !c.give(group, newName) { // another one has gone home to one of the names
+		first.why = first.conflict(first.row.To)
+	}
 	for _, t := range group {
 		if t.why == nil && (t.at == parked || t.both()) {
 			err := m.leg(ctx, c, t, arrived, store.RenameRequest{From: t.row.Park, To: t.row.To, Want: t.source(), OpID: t.row.OpID, Undoes: t.undoes()})
@@ -362,15 +412,32 @@ func (m *mover) withdraw(ctx context.Context, c *caravan, group []*traveller, wh
 			}
 		}
 	}
-	if taken, err := m.homeTaken(ctx, group); taken || err != nil {
+	taken, err := m.homeTaken(ctx, group)
+	if err != nil {
 		return err
 	}
-	for _, t := range group {
-		if t.at != parked {
-			continue
+	if !taken && c.give(group, oldName) {
+		for _, t := range group {
+			if t.at == parked {
+				if err := m.legBack(ctx, c, t, home, t.homeward()); err != nil {
+					return err
+				}
+			}
 		}
-		if err := m.legBack(ctx, c, t, home, t.homeward()); err != nil {
-			return err
+	}
+	return m.gather(ctx, c, group)
+}
+
+// gather brings those of a group that are at home to their names in between where others could not leave theirs.
+func (m *mover) gather(ctx context.Context, c *caravan, group []*traveller) error {
+	if !slices.ContainsFunc(group, func(t *traveller) bool { return t.at == parked && !t.both() }) {
+		return nil
+	}
+	for _, t := range group {
+		if t.at == home || t.both() && t.at == parked {
+			if err := m.legBack(ctx, c, t, parked, t.outward()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -433,7 +500,7 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 			return err
 		}
 		if there.Object.Key != "" {
-			t.at, t.now, t.left = to, there.Object.Identity, archive.Identity{}
+			t.at, t.now, t.left, t.leftMark = to, there.Object.Identity, archive.Identity{}, ""
 			return nil
 		}
 	}
@@ -441,16 +508,16 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 		return err
 	}
 	if t.at != lost && (t.at != to || t.both()) {
-		t.why = t.because(m, moveErr)
+		t.why = t.because(m, req.To, moveErr)
 	}
 	return nil
 }
 
 // because is why a part of the way could not be made.
-func (t *traveller) because(m *mover, err error) *reason {
+func (t *traveller) because(m *mover, to archive.Key, err error) *reason {
 	switch {
 	case err == nil, errors.Is(err, store.ErrExist):
-		return t.conflict()
+		return t.conflict(to)
 	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotRegular):
 		return &reason{batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made: " + err.Error()}
 	}
@@ -468,6 +535,11 @@ func (t *traveller) report() {
 			t.record.Message = fmt.Sprintf("it is at its new name, and a copy of it is left at the name %s, which could not be deleted: %s", t.row.Park.Text(), t.why.message)
 		}
 	case parked:
+		if t.both() {
+			t.stays(t.why.outcome, t.why.code, fmt.Sprintf("%s; a copy of it that was begun is left at the name %s", t.why.message, t.row.Park.Text()))
+			t.record.Identity = t.left
+			return
+		}
 		t.done(t.now)
 		t.record.To, t.record.Outcome, t.record.Reason = t.row.Park, batch.Failed, batch.ReasonConflict
 		t.record.Message = fmt.Sprintf("%s; it is at the name %s, and could not be brought back to its old one: undo the batch, or give it a name by hand",
