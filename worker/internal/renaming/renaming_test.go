@@ -110,14 +110,19 @@ type world struct {
 	// made moves, as many as it had in hand, that no record knows of; an undo finds them.
 	untrue bool
 	// running are the epochs of executions that have not returned.
-	running map[int64]bool
+	running sync.Map
+}
+
+// twin is the same world to another worker, whose executions have greater epochs, with its own way to the ledger.
+func (w *world) twin(epoch int64, led *ledger.Ledger) *world {
+	return &world{archive: w.archive, led: led, batch: w.batch, plan: w.plan, rows: w.rows, epoch: epoch}
 }
 
 // errRunning: an execution would wait for another one that is stopped.
 var errRunning = errors.New("an earlier execution is running")
 
 func (w *world) ended(_ context.Context, e ledger.Execution) (bool, error) {
-	if w.running[e.Epoch] {
+	if _, is := w.running.Load(e.Epoch); is {
 		return false, errRunning
 	}
 	return true, nil
@@ -189,11 +194,8 @@ func (w *world) executeIn(ctx context.Context, hold renaming.Hold, st store.Stor
 		return err
 	}
 	defer pw.Close()
-	if w.running == nil {
-		w.running = map[int64]bool{}
-	}
-	w.running[w.epoch] = true
-	defer delete(w.running, w.epoch)
+	w.running.Store(w.epoch, true)
+	defer w.running.Delete(w.epoch)
 	exec := ledger.Execution{Ref: w.ref(), Epoch: w.epoch, Process: ledger.Process{Worker: "w", PID: int(w.epoch)}}
 	if err := renaming.Rename(ctx, hold, w.led, st, renaming.Segment{Batch: w.batch, Plan: w.plan, Execution: exec, Ended: w.ended, Note: func(string) {}}, pw); err != nil {
 		return err
