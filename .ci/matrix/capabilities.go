@@ -27,7 +27,7 @@ var rows = [][2]string{
 }
 
 // ignored members say where and when, or how the bucket was made.
-var ignored = []string{"v", "probed", "endpoint", "bucket", "versioned", "locked"}
+var ignored = []string{"v", "probed", "endpoint", "bucket", "versioned", "versioning", "locked"}
 
 // capabilities is the table of what servers were seen to do.
 func (r *results) capabilities() (string, error) {

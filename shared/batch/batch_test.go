@@ -78,7 +78,7 @@ func TestStoredFormsAreFrozen(t *testing.T) {
 			Facts: &metadata.Facts{Capture: metadata.Time{Wall: "2024-05-01T10:00:00", Offset: "+02:00", Source: "ExifIFD:DateTimeOriginal"}, Make: "Acme"},
 			To:    "2024/b.jpg", Copy: "2024/c.jpg", Warnings: []string{"odd"}, Sidecars: []archive.Key{"2024/a\xff.xmp"},
 		},
-		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Digest: sum, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true, Chain: 3, Back: true, Second: true},
+		"row": batch.Row{N: 5, From: "a.jpg", To: "b.jpg", Want: object.Identity, Digest: sum, Group: "a.cr2", DateSource: "mtime", Sidecar: "a.xmp", Changed: []string{"a name was cut"}, Numbered: true, OpID: "00ff", Added: true, Chain: 3, Park: "reshelf-00ff-a.jpg", Back: true, Second: true},
 		"plan": batch.Plan{V: batch.Version, Batch: id, Epoch: 9, Segments: []batch.PlanSegment{{SHA256: "aa", Rows: 2, Moves: 1}}, Summary: batch.PlanSummary{
 			Rows: 2, Moves: 1, Failed: map[batch.Reason]int64{batch.ReasonExists: 1}, Chained: 2, Second: 3, OldFolders: 1, NewFolders: 1, Bytes: 9, Sidecars: 1, SidecarsMuted: 2, Changed: map[string]int64{"a name was cut": 1},
 			Notes:    []string{"the bucket keeps the old versions: it grows by 9 B"},

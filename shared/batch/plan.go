@@ -26,6 +26,9 @@ type Row struct {
 	// Chain is the number, from 1, of objects that wait for one another to leave the names that they get, and 0 for all others.
 	// Rows of a chain are in one segment, one after the other, each after those that it waits for, except within a circle (see Bonds).
 	Chain int64 `json:"chain,omitempty"`
+	// Park is the name that an object of a chain has in between, where renames take two steps: all of the chain leave their names before
+	// any gets its new one. It is "" where that is not needed.
+	Park archive.Key `json:"park,omitempty"`
 	// DateSource is the tag that a date in the name came from.
 	DateSource string `json:"dateSource,omitempty"`
 	// Sidecar is the XMP sidecar, of this object or of the group's principal, without which the name, or DateSource, would be
@@ -52,6 +55,25 @@ type Undone struct {
 	OpID string           `json:"opId"`
 	Was  archive.Identity `json:"was"`
 }
+
+// ParkID is the op id under which the object goes to the name Park.
+func (r Row) ParkID() string { return parkID(r.OpID) }
+
+func parkID(opID string) string { return opID + "-park" }
+
+// ParkID is ParkID of the row that is taken back.
+func (u Undone) ParkID() string { return parkID(u.OpID) }
+
+// RetreatID is RetreatID of the row that is taken back.
+func (u Undone) RetreatID() string { return retreatID(u.OpID) }
+
+// HomeID is the op id under which it comes back from there.
+func (r Row) HomeID() string { return r.OpID + "-home" }
+
+// RetreatID is the op id under which it goes there from its new name, since others of its group do not get theirs.
+func (r Row) RetreatID() string { return retreatID(r.OpID) }
+
+func retreatID(opID string) string { return opID + "-retreat" }
 
 // Moves reports whether the row is to be renamed.
 func (r Row) Moves() bool { return r.Outcome == "" }

@@ -310,6 +310,15 @@ func executionKey(e Execution, suffix string) archive.Key {
 
 // Executions yields all executions of a batch that have not ended.
 func (l *Ledger) Executions(ctx context.Context, id batch.ID) iter.Seq2[Execution, error] {
+	return l.executions(ctx, Key(id, "executions", ""))
+}
+
+// SegmentExecutions yields the executions of one segment that have not ended.
+func (l *Ledger) SegmentExecutions(ctx context.Context, ref batch.Ref) iter.Seq2[Execution, error] {
+	return l.executions(ctx, Key(ref.Batch, "executions", string(ref.Step), number(ref.Generation), number(ref.Segment), ""))
+}
+
+func (l *Ledger) executions(ctx context.Context, prefix archive.Key) iter.Seq2[Execution, error] {
 	return func(yield func(Execution, error) bool) {
 		var open archive.Key
 		report := func() bool {
@@ -320,7 +329,7 @@ func (l *Ledger) Executions(ctx context.Context, id batch.ID) iter.Seq2[Executio
 			err := l.readJSON(ctx, open, &e)
 			return yield(e, err) && err == nil
 		}
-		for entry, err := range l.store.List(ctx, store.ListOptions{Prefix: string(Key(id, "executions", ""))}) {
+		for entry, err := range l.store.List(ctx, store.ListOptions{Prefix: string(prefix)}) {
 			if err != nil {
 				yield(Execution{}, err)
 				return

@@ -79,6 +79,10 @@ func (w Whereabouts) Proven() bool {
 	return false
 }
 
+// Half reports whether the object is at both names, since a rename was interrupted: a copy whose source is still there, or a
+// file with two names.
+func (w Whereabouts) Half() bool { return w.Source.Is(w.request.Want) && w.Proven() }
+
 // Place says where the object is, by the rules of Store.Rename. An identity without a mark or a number is proof only
 // where nothing is at the source, and the store knows no marks.
 func (w Whereabouts) Place() Place {

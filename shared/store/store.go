@@ -172,6 +172,9 @@ type Properties struct {
 	AtomicRename bool
 	// Exchange: two objects can exchange their names in one step. It is set only where AtomicRename is.
 	Exchange bool
+	// Parks: where renames take two steps, what a rename made is known by its mark, and a name is free as soon as its object has left it.
+	// So objects can get the names of others if all of them go to names in between first.
+	Parks bool
 	// RenameMethod names how renames are made, for doctor and reports: "renameat2", "link+unlink", …
 	RenameMethod string
 	// Remedy says what would make renames safe, where GuardedRename is false.

@@ -2,17 +2,20 @@ package systemtest
 
 import (
 	"bytes"
-	"cmp"
+	stdcmp "cmp"
 	"context"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -28,7 +31,7 @@ func TestStoreGoesAway(t *testing.T) {
 	if withAll() {
 		usual = "60s"
 	}
-	away, err := time.ParseDuration(cmp.Or(os.Getenv("RESHELF_OUTAGE"), usual))
+	away, err := time.ParseDuration(stdcmp.Or(os.Getenv("RESHELF_OUTAGE"), usual))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +92,110 @@ func TestArchiveOrLedgerInABucket(t *testing.T) {
 		f.undo(f.newest(), before)
 		f.checkVersions(identities)
 	})
+}
+
+// TestChainsInABucket renumbers objects by one, and lets others go round in a circle, while workers are killed. Those that follow go on
+// from wherever the objects are, and an undo brings all back.
+func TestChainsInABucket(t *testing.T) {
+	at := newPlace(t, 0, false, false)
+	at.server = s3test.Versity(t) // with versions, a name that was deleted counts as taken there
+	at.archive = bucket(t, at.server, "frames")
+	f := newFleetAt(t, programs, at)
+	manifest := f.putFrames(40, 12)
+	before := f.sums()
+	f.start("w1")
+	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "rename", f.archive.String(), "{csv:to}{ext}",
+		"--manifest", manifest, "--yes")
+	f.wait(20*time.Second, "the batch", func() bool { command.alive(t); return f.newest() != "" })
+	id := f.newest()
+	f.claimed(id, batch.StepRename)
+	for _, next := range []string{"w2", "w3"} {
+		moving := f.names()
+		f.wait(time.Minute, "objects to move", func() bool { return !slices.Equal(moving, f.names()) || f.status(id).State.Over() })
+		victim := "w" + string(next[1]-1)
+		f.kill(victim)
+		f.start(next)
+	}
+	if s := f.over(id, 3*time.Minute); s.State != batch.Complete {
+		t.Fatalf("batch is %v: %s", s, s.Reason)
+	}
+	<-command.done
+	after := f.sums()
+	if len(after) != len(before) || after["n041.txt"] != before["n040.txt"] || after["n002.txt"] != before["n001.txt"] || after["c01.txt"] != before["c12.txt"] {
+		t.Errorf("after the rename:\n%s", tail(cmp.Diff(before, after), 3000))
+	}
+	f.checkNames(id, before, after)
+	f.undo(id, before)
+}
+
+// TestCopiesOnAFleet copies objects to new names while a worker is killed. All objects stay as they are, and each copy is of the one that the
+// records name.
+func TestCopiesOnAFleet(t *testing.T) {
+	for name, inBucket := range map[string]bool{"Local": false, "ArchiveInBucket": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleetAt(t, programs, newPlace(t, 150, inBucket, false))
+			before := f.draw(f.files)
+			f.start("w1")
+			command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "rename", f.archive.String(), "copies/"+template,
+				"--copy", "--on-conflict", "number", "--yes")
+			f.wait(20*time.Second, "the batch", func() bool { command.alive(t); return f.newest() != "" })
+			id := f.newest()
+			f.kill(f.claimed(id, batch.StepRename))
+			f.start("w2")
+			if s := f.over(id, 3*time.Minute); s.State != batch.Complete {
+				t.Fatalf("batch is %v: %s", s, s.Reason)
+			}
+			<-command.done
+			want, copies := maps.Clone(before), 0
+			for _, r := range f.finals(id) {
+				if r.Copy != "" {
+					want[string(r.Copy)] = before[string(r.Key)]
+					copies++
+				}
+			}
+			if diff := cmp.Diff(want, f.sums()); diff != "" || copies < len(before)/2 {
+				t.Errorf("%d copies of %d objects; the records (-) and the archive (+) differ:\n%s", copies, len(before), tail(diff, 4000))
+			}
+			if out, code := f.reshelf("undo", string(id), "--yes"); code == 0 || !strings.Contains(out, "copied") {
+				t.Errorf("undo of copies: exit %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+// putFrames puts a chain of n objects, n001.txt to be n002.txt and so on, and a circle of c01.txt and so on, and returns a manifest with
+// their new names.
+func (f *fleet) putFrames(n, circle int) (manifest string) {
+	f.t.Helper()
+	var table strings.Builder
+	table.WriteString("key,to\n")
+	st := f.openArchive()
+	defer st.Close()
+	put := func(name, to string) {
+		f.must(st.Create(f.ctx(), archive.Key(name+".txt"), strings.NewReader("frame "+name)))
+		fmt.Fprintf(&table, "%s.txt,%s\n", name, to)
+	}
+	for i := 1; i <= n; i++ {
+		put(fmt.Sprintf("n%03d", i), fmt.Sprintf("n%03d", i+1))
+	}
+	for i := range circle {
+		put(fmt.Sprintf("c%02d", i+1), fmt.Sprintf("c%02d", (i+1)%circle+1))
+	}
+	manifest = filepath.Join(f.t.TempDir(), "names.csv")
+	f.must(os.WriteFile(manifest, []byte(table.String()), 0o644))
+	return manifest
+}
+
+// names are those of all objects.
+func (f *fleet) names() (out []archive.Key) {
+	f.t.Helper()
+	st := f.openArchive()
+	defer st.Close()
+	for e, err := range st.List(f.ctx(), store.ListOptions{}) {
+		f.must(err)
+		out = append(out, e.Key)
+	}
+	return out
 }
 
 // debug are the flags that make commands say all they can.

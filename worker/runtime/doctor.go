@@ -181,7 +181,19 @@ func examine(ctx context.Context, stores *storeurl.Opener, root archive.Root) []
 	if !p.GuardedRename {
 		rename = Finding{"renames", "warn", "not safe while others write, by " + p.RenameMethod, p.Remedy}
 	}
-	return append(out, rename)
+	return append(out, rename, examineNames(p))
+}
+
+// examineNames says whether objects can get names that others of their batch have.
+func examineNames(p store.Properties) Finding {
+	switch {
+	case p.Exchange:
+		return Finding{Name: "names in use", State: "ok", Detail: "an object can get the name that another one leaves, and two can exchange theirs"}
+	case p.AtomicRename:
+		return Finding{"names in use", "warn", "an object can get the name that another one leaves, but two cannot exchange theirs",
+			"give one of them another name first, where a plan says so"}
+	}
+	return Finding{"names in use", "warn", "a name counts as taken until the batch is over, also where its object leaves it", "rename again afterwards, where a plan says so"}
 }
 
 // examineBucket finds out what the server of a bucket does.

@@ -22,5 +22,13 @@ func Inspect(ctx context.Context, f *flow.Flow, j dispatch.Job, w *ledger.PartWr
 // Steps are the steps of a worker without ExifTool.
 func Steps(f *flow.Flow, log *slog.Logger) (map[batch.Step]dispatch.Step, error) {
 	self, err := flow.Self("worker")
-	return steps{flow: f, inspector: inspecting.New(nil, inspecting.Options{}), self: self, slots: 1, log: log}.all(), err
+	return steps{flow: f, inspector: inspecting.New(nil, inspecting.Options{}), self: self, slots: 1, log: log, inHand: &inHand{}}.all(), err
+}
+
+// InHand notes executions of a process, and says whether one has ended.
+func InHand() (
+	take func(ledger.Execution) (release func()), ended func(context.Context, *ledger.Ledger, ledger.Process, ledger.Execution) (bool, error),
+) {
+	h := &inHand{}
+	return h.take, h.ended
 }

@@ -112,7 +112,7 @@ func New(o Options) (*Worker, error) {
 	}
 	d := dispatch.New(dispatch.Options{
 		Flow: w.flow, Claims: w.claims, Open: w.openArchive, Reaches: w.reaches, LedgerFull: o.LedgerFull, Log: o.Log,
-		Steps: steps{flow: w.flow, inspector: inspecting.New(w.pool, inspecting.Options{Scratch: w.pool.Spool(), ScratchBytes: o.ScratchBytes}), self: w.self, exiftool: o.ExifTool, stores: o.Stores, slots: o.Slots, log: o.Log}.all(),
+		Steps: steps{flow: w.flow, inspector: inspecting.New(w.pool, inspecting.Options{Scratch: w.pool.Spool(), ScratchBytes: o.ScratchBytes}), self: w.self, exiftool: o.ExifTool, stores: o.Stores, slots: o.Slots, log: o.Log, inHand: &inHand{}}.all(),
 	})
 	w.consumer, err = queue.NewConsumer(o.Redis, queue.ConsumerOptions{
 		Prefix: o.Prefix, Pools: o.Pools, Slots: o.Slots, Strict: o.Strict, Poll: o.Poll, Grace: o.Grace, Log: o.Log, Tracer: o.Tracer, Meter: o.Meter,

@@ -464,6 +464,20 @@ func confined() string {
 	return "ok"
 }
 
+// exchanges is what the doctor says of a file system on which names can be exchanged, or cannot.
+func exchanges(t *testing.T, dir string) string {
+	t.Helper()
+	st, err := filestore.Open(dir, filestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if st.Properties().Exchange {
+		return "ok"
+	}
+	return "warn"
+}
+
 func TestDoctor(t *testing.T) {
 	states := func(found []runtime.Finding) map[string]string {
 		out := map[string]string{}
@@ -487,6 +501,7 @@ func TestDoctor(t *testing.T) {
 		{"all is well", "", dir, "ExifTool", "ok"},
 		{"archive is there", "", dir, "archive", "ok"},
 		{"renames are safe", "", dir, "renames", "ok"},
+		{"names in use", "", dir, "names in use", exchanges(t, dir)},
 		{"ExifTool is confined", "", "", "confinement", confined()},
 		{"ExifTool is missing", filepath.Join(dir, "none"), "", "ExifTool", "fail"},
 		{"ExifTool reads wrongly", strings.TrimSpace(wrong), "", "ExifTool", "fail"},

@@ -30,6 +30,7 @@ type steps struct {
 	stores    *storeurl.Opener
 	slots     int
 	log       *slog.Logger
+	inHand    *inHand
 }
 
 func (s steps) all() map[batch.Step]dispatch.Step {
@@ -179,8 +180,8 @@ func (s steps) plan(ctx context.Context, j dispatch.Job, _ *ledger.PartWriter) e
 }
 
 // ended reports whether an execution will certainly move nothing more.
-func (s steps) ended(_ context.Context, e ledger.Execution) (bool, error) {
-	return flow.Gone(e.Process)
+func (s steps) ended(ctx context.Context, e ledger.Execution) (bool, error) {
+	return s.inHand.ended(ctx, s.flow.Ledger(), s.self, e)
 }
 
 func (s steps) rename(ctx context.Context, j dispatch.Job, w *ledger.PartWriter) error {
@@ -189,7 +190,12 @@ func (s steps) rename(ctx context.Context, j dispatch.Job, w *ledger.PartWriter)
 		return err
 	}
 	exec := ledger.Execution{Ref: j.Ref(), Epoch: j.Execution.Claim.Epoch, Process: s.self, Again: j.Execution.Claim.Attempt > 1}
-	return renaming.Rename(ctx, j.Execution, s.flow.Ledger(), j.Archive, j.Batch, p, j.Ref().Segment, exec, w)
+	defer s.inHand.take(exec)()
+	return renaming.Rename(ctx, j.Execution, s.flow.Ledger(), j.Archive, renaming.Segment{
+		Batch: j.Batch, Plan: p, Execution: exec, Ended: s.ended, Note: func(what string) {
+			s.log.InfoContext(ctx, "rename waits", "batch", j.Batch.ID, "segment", exec.Segment, "for", what)
+		},
+	}, w)
 }
 
 func (s steps) finish(ctx context.Context, j dispatch.Job, _ *ledger.PartWriter) error {

@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 		"Ledger":     {filestore.Options{Ledger: true}, func(*filestore.Store) {}, storetest.Options{}},
 		"Spilling":   {filestore.Options{}, func(s *filestore.Store) { s.SpillAbove(2) }, storetest.Options{Archive: true}},
 		"LinkUnlink": {filestore.Options{}, withoutNoReplace, alone},
-		"Copy":       {filestore.Options{}, acrossDevices, alone},
+		"Devices":    {filestore.Options{}, acrossDevices, alone},
 		"LedgerWithoutNoReplace": {
 			filestore.Options{Ledger: true}, withoutNoReplace, storetest.Options{AssumeSingleWriter: true},
 		},

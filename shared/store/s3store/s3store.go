@@ -103,7 +103,7 @@ func (c *Clients) Open(ctx context.Context, root archive.Root, o Options) (*Stor
 // Properties implements store.Store. Without Options.Renames no rename is guarded.
 func (s *Store) Properties() store.Properties {
 	p := store.Properties{
-		Root: s.root, Marks: true, MaxKey: maxKey - len(s.prefix), UTF8: true, Parallel: parallel,
+		Root: s.root, Marks: true, Parks: s.can.V != 0 && !s.can.MarkersBlock, MaxKey: maxKey - len(s.prefix), UTF8: true, Parallel: parallel,
 		GuardedRename: s.can.guarded(), GuardedCopy: s.can.guardsCopies(), RenameMethod: s.can.method(), Remedy: s.can.remedy(),
 		FoldsCase: s.can.FoldsCase, Folders: s.can.folders(), Versioned: s.can.Versioned, Locked: s.can.Locked,
 	}

@@ -25,7 +25,7 @@ func (c Capabilities) Traits() []Trait {
 		{"versions", true, yes(c.Versioned, "kept: what is renamed leaves its old version, and the bucket grows by it; an undo brings that version back",
 			"not kept: an undo copies back, with a new date"), ""},
 		{"deleted names", !c.MarkersBlock, yes(!c.MarkersBlock, "are free again", "count as taken until their delete marker is removed"),
-			"rename onto names that were never used, or remove the markers"},
+			"rename onto names that were never used, or remove the markers; no object can get the name that another one leaves"},
 		{"object lock", true, yes(c.Locked, "on: what is renamed stays as a version until its retention ends", "off"), ""},
 		{"names", !c.FoldsCase, yes(!c.FoldsCase, "upper and lower case, and the forms of Unicode, are told apart",
 			"upper and lower case, or the forms of Unicode, are one name"), "nothing to do: Reshelf lets no two names differ only by that"},

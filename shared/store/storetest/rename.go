@@ -57,6 +57,29 @@ func (s suite) rename(t *testing.T) {
 		}
 		f.wantKeys("a")
 	})
+	s.run(t, "OntoFreedName", func(f fixture) {
+		p := f.Properties()
+		if p.Parks && (!p.Marks || p.AtomicRename) {
+			f.Errorf("properties %+v: names in between are for what is known by marks, where a rename takes two steps", p)
+		}
+		if !p.Parks && !p.AtomicRename {
+			return // no object gets the name that another one leaves
+		}
+		f.createContent("a", "1")
+		f.createContent("b", "2")
+		for _, names := range [][2]archive.Key{{"a", "in-between"}, {"b", "a"}, {"in-between", "b"}} {
+			req := f.request(names[0], names[1])
+			if err := f.Rename(f.Context(), req); err != nil {
+				f.Fatal(err)
+			}
+			if o, err := f.Stat(f.Context(), names[1]); err != nil || p.Marks && o.Mark != req.OpID {
+				f.Errorf("%s: mark %q, %v; want that of the rename, %q", names[1], o.Mark, err, req.OpID)
+			}
+		}
+		f.wantKeys("a", "b")
+		f.wantContent("a", "2")
+		f.wantContent("b", "1")
+	})
 	s.run(t, "OntoItself", func(f fixture) {
 		f.create("d/a")
 		if err := f.Rename(f.Context(), f.request("d/a", "d/a")); err != nil {

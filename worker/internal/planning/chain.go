@@ -13,7 +13,8 @@ import (
 
 // Units can want names that others have now and leave. Such a unit waits for the others: it is carried out after them, by the
 // same worker, in the same segment. What waits for one another is a chain. Units that wait for themselves, by others, are a circle: where
-// names can be exchanged in one step, they move together. See docs/decisions/chains.md.
+// names can be exchanged in one step, they move together. Where renames take two steps, all of a chain go to names in between first,
+// and no order matters. See docs/decisions/chains.md.
 
 const (
 	// maxWaits bounds for how many names units wait in one plan: about 150 bytes of memory each. Units above it are refused.
@@ -167,7 +168,7 @@ func (e end) chained() chained {
 
 // meet joins those that wait for a name with the unit that leaves it, if there is one.
 func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*graph, error) {
-	g := &graph{}
+	g := &graph{parks: r.parks()}
 	there := newCursor(movers.Sorted(ctx))
 	defer there.stop()
 	for it, err := range waits.Sorted(ctx) {
@@ -195,6 +196,7 @@ func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*gr
 type graph struct {
 	units []chained
 	edges []edge
+	parks bool // by way of names in between
 }
 
 // edge: unit waits for other. Both are numbers of units, and in solve places in graph.units. inode is that of the object that waits.
@@ -209,10 +211,10 @@ func (g *graph) stuck(e end) {
 	g.units = append(g.units, u)
 }
 
-// wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be told apart by
-// their inodes may not come to one another's names: which of them has moved could not be told.
+// wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be told apart, by
+// their inodes or by the marks of renames, may not come to one another's names: which of them has moved could not be told.
 func (g *graph) wait(e, other end) {
-	if e.unit == other.unit || e.inode == other.inode || e.inode == 0 || other.inode == 0 {
+	if e.unit == other.unit || !g.parks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
 		g.stuck(e)
 		return
 	}

@@ -37,6 +37,7 @@ func (g *graph) circles(waiters func(int64) []edge, exchange bool) circles {
 	for _, members := range c.members {
 		why := notInChain
 		switch {
+		case g.parks:
 		case !exchange:
 			why = inCircle
 		case g.folded(members):

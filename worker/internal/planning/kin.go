@@ -110,6 +110,9 @@ func (u *undoer) findTakenBack(ctx context.Context, undone batch.Plan) (takenBac
 		if err == nil && r.Moves() {
 			err = moves.Add(ctx, way(r.From, r.To), append([]byte{movedFirst}, fromLast(r.N)...))
 		}
+		if err == nil && r.Park != "" { // it may have been brought back from there
+			err = moves.Add(ctx, way(r.From, r.Park), append([]byte{movedFirst}, fromLast(r.N)...))
+		}
 		if err != nil {
 			return takenBack{}, err
 		}

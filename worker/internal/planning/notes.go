@@ -43,6 +43,9 @@ func (d *desk) notes(s batch.PlanSummary) (notes []string) {
 	if d.batch.Copies() {
 		return append(notes, d.notesOnCopies(s)...)
 	}
+	if s.Chained > 0 && d.parks() {
+		notes = append(notes, parkNote(s.Chained))
+	}
 	// An undo brings back the versions that are still there.
 	copies := d.batch.Kind != batch.Undo || !d.props.Versioned
 	if d.props.Versioned && copies {

@@ -130,6 +130,11 @@ func (d *desk) chains() bool {
 	return d.props.AtomicRename && !d.batch.AssumeSingleWriter && !d.batch.Copies()
 }
 
+// parks reports whether they may by way of names in between.
+func (d *desk) parks() bool {
+	return d.props.Parks && !d.props.AtomicRename && !d.batch.Copies() && (d.props.GuardedRename || d.batch.AssumeSingleWriter)
+}
+
 // exchanges reports whether objects of the batch may exchange their names.
 func (d *desk) exchanges() bool { return d.chains() && d.props.Exchange }
 

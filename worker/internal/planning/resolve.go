@@ -29,7 +29,7 @@ func (p *planner) resolve(ctx context.Context) error {
 		return err
 	}
 	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers"), maxWaits: maxWaits}
-	if err := r.round(ctx, p.units, p.wishes, p.chains()); err != nil {
+	if err := r.round(ctx, p.units, p.wishes, p.chains() || p.parks()); err != nil {
 		return err
 	}
 	for n := 1; n <= Rounds && r.lost > 0; n++ {

@@ -202,7 +202,10 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 		bonded := rows[len(rows)-n:]
 		rows = rows[:len(rows)-n]
 		reverse := u.group
-		if batch.Circular(bonded) {
+		switch {
+		case batch.Parked(bonded):
+			reverse = u.parked
+		case batch.Circular(bonded):
 			reverse = u.circle
 		}
 		slices.Reverse(bonded)

@@ -67,6 +67,7 @@ func (w *writer) add(ctx context.Context, r batch.Row) error {
 	}
 	r.N = w.rows
 	r.OpID = opID(w.batch.ID, w.epoch, r.N)
+	w.park(&r)
 	w.rows++
 	w.group = append(w.group, r)
 	return w.count(ctx, r)

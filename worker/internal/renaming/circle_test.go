@@ -393,9 +393,7 @@ func TestLateExchangeAndSlowSuccessor(t *testing.T) {
 		}
 		sleepy.Store = overtake
 		led := w.led
-		twin := *w
-		twin.epoch = 100
-		twin.led = led
+		twin := w.twin(100, led)
 		if err := twin.executeOn(claim{held: p.held}, sleepy); !errors.Is(err, errLapsed) {
 			t.Errorf("Rename = %v, want %v", err, errLapsed)
 		}
@@ -450,8 +448,7 @@ func TestTwins(t *testing.T) {
 			cancelled := rapid.Bool().Draw(t, "cancelled")
 			ended := make(chan error)
 			run := func(i int, tw twin, hold claim) error {
-				other := *w
-				other.epoch, other.led = int64(100*i), ledger.New(mortal{w.led.Store(), tw.process})
+				other := w.twin(int64(100*i), ledger.New(mortal{w.led.Store(), tw.process}))
 				return other.executeOn(hold, mortal{w.archive.Store, tw.process})
 			}
 			for i, tw := range twins {

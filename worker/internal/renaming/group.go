@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/store"
 )
@@ -39,7 +40,7 @@ func (m *mover) places(ctx context.Context, steps []*step) ([]store.Place, error
 	places := make([]store.Place, len(steps))
 	for i, s := range steps {
 		var err error
-		if places[i], _, err = m.look(ctx, s.row); err != nil {
+		if places[i], _, err = m.look(ctx, s); err != nil {
 			return nil, err
 		}
 	}
@@ -74,24 +75,46 @@ func (s *step) because() reason {
 	return reason{batch.Skipped, batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which could not move: %s", s.row.From.Text(), s.record.Message)}
 }
 
-// reverse moves back what has moved of a group, the last first, and records that the group stays.
+// reverse moves back what has moved of a group, the last first, and records that the group stays. Nothing is left of moves that were begun.
 func (m *mover) reverse(ctx context.Context, steps []*step, places []store.Place, why reason) error {
 	for i, s := range slices.Backward(steps) {
-		switch {
-		case places[i] == store.AtTarget:
+		if places[i] == store.AtTarget {
 			if err := m.moveBack(ctx, s, why); err != nil {
 				return err
 			}
-		case s.record.Outcome == "":
+			continue
+		}
+		if s.record.Outcome == "" {
 			s.stays(why.outcome, why.code, why.message)
 		}
+		if places[i] == store.AtSource {
+			if err := m.dropHalf(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropHalf takes away what an interrupted rename has left at the new name of an object that stays at its old one.
+func (m *mover) dropHalf(ctx context.Context, s *step) error {
+	if s.half == (archive.Identity{}) {
+		return nil
+	}
+	m.touched.add(s.row.From, s.row.To)
+	moveErr := m.store(ctx, s, m.back(s.row, s.half))
+	if err := m.ends(ctx, moveErr); err != nil {
+		return err
+	}
+	if moveErr != nil && !errors.Is(moveErr, store.ErrNotExist) {
+		s.record.Message += fmt.Sprintf("; a copy of it that was begun is left at the name %s: %v", s.row.To.Text(), moveErr)
 	}
 	return nil
 }
 
 // moveBack moves an object back to its old name and records where it is in the end.
 func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
-	at, now, err := m.look(ctx, s.row)
+	at, now, err := m.look(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -110,7 +133,7 @@ func (m *mover) moveBack(ctx context.Context, s *step, why reason) error {
 	case lapsed, ctx.Err() != nil, errors.Is(err, store.ErrUnavailable):
 		return err
 	}
-	at, now, lookErr := m.look(ctx, s.row)
+	at, now, lookErr := m.look(ctx, s)
 	switch {
 	case lookErr != nil:
 		return errors.Join(err, lookErr)

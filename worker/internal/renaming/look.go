@@ -10,15 +10,18 @@ import (
 	"github.com/reshelf/reshelf/shared/store"
 )
 
-// look finds a row's object, and says with which identity.
-func (m *mover) look(ctx context.Context, r batch.Row) (store.Place, archive.Identity, error) {
+// look finds a step's object, and says with which identity.
+func (m *mover) look(ctx context.Context, s *step) (store.Place, archive.Identity, error) {
 	if m.copies() {
-		at, err := m.lookForCopy(ctx, r)
+		at, err := m.lookForCopy(ctx, s.row)
 		return at, archive.Identity{}, err
 	}
-	w, err := store.Locate(ctx, m.archive, m.request(r))
+	w, err := store.Locate(ctx, m.archive, m.request(s.row))
 	if err != nil {
 		return 0, archive.Identity{}, err
+	}
+	if s.half = (archive.Identity{}); w.Half() {
+		s.half = w.Target.Object.Identity
 	}
 	switch place := w.Place(); place {
 	case store.AtSource, store.Conflict:
@@ -93,7 +96,7 @@ func remedy(err error, words string) string {
 
 // interrupted records an error after which only the world can say whether the object was moved.
 func (m *mover) interrupted(ctx context.Context, s *step, cause error) error {
-	at, _, err := m.look(ctx, s.row)
+	at, _, err := m.look(ctx, s)
 	if err != nil {
 		return errors.Join(cause, err)
 	}

@@ -109,7 +109,7 @@ func (m *mover) comply(ctx context.Context, s *step, made store.RenameRequest) e
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
 	defer cancel()
-	at, now, err := m.look(ctx, s.row)
+	at, now, err := m.look(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@
 // A group, or an object that moves by itself, is a unit, and so is a chain: groups and objects that get names which others
 // leave, in their order. Where one of a chain does not move, its name is taken, and what was to get it stays as in any conflict.
 // Objects of a chain that get one another's names are a circle: they exchange them, one step after the other, all or none.
+// Where renames take two steps, all objects of a chain go to names in between first (see park.go).
 // Where the batch copies, objects stay, and nothing is ever taken back (see copies.go).
 //
 // Units do not depend on each other, so as many as the store asks for are in hand at once (Properties.Parallel); within a unit
@@ -52,31 +53,39 @@ type Hold interface {
 // endWithin bounds what has to be written when an execution ends, also where its context is done.
 const endWithin = 30 * time.Second
 
-// Rename carries out segment n of plan p and adds one record for each of its rows to w. When it returns nil the moves are
-// durable, and w is ready to be stored as the part of exec.Ref. When it returns an error the records do not count, and
+// Segment is a segment of a sealed plan, and who carries it out.
+type Segment struct {
+	Batch     batch.Batch
+	Plan      batch.Plan
+	Execution ledger.Execution // its Ref names the segment
+	// Ended reports whether another execution will certainly move nothing more. Objects with names in between are not touched before
+	// all earlier ones have ended; meanwhile Note tells what is waited for.
+	Ended func(context.Context, ledger.Execution) (bool, error)
+	Note  func(string)
+}
+
+// Rename carries out a segment and adds one record for each of its rows to w. When it returns nil the moves are
+// durable, and w is ready to be stored as the part of the segment. When it returns an error the records do not count, and
 // the segment has to be carried out again; that is also so where the archive is unavailable or the claim has lapsed.
 //
 // A segment that has its part is settled: nothing is moved, and w gets the records of the part.
 //
 // Rows that a cancelled batch did not begin are skipped. A group that an earlier execution left half moved is moved back
 // even then.
-func Rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, p batch.Plan, n int,
-	exec ledger.Execution, w *ledger.PartWriter,
-) error {
-	if err := rename(ctx, hold, led, st, b, p, n, exec, w); err != nil {
-		return fmt.Errorf("rename segment %s: %w", exec.Ref, err)
+func Rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, seg Segment, w *ledger.PartWriter) error {
+	if err := rename(ctx, hold, led, st, seg, w); err != nil {
+		return fmt.Errorf("rename segment %s: %w", seg.Execution.Ref, err)
 	}
 	return nil
 }
 
-func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, p batch.Plan, n int,
-	exec ledger.Execution, w *ledger.PartWriter,
-) (err error) {
-	rows, err := led.PlanRows(ctx, p, n)
+func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, seg Segment, w *ledger.PartWriter) (err error) {
+	b, exec := seg.Batch, seg.Execution
+	rows, err := led.PlanRows(ctx, seg.Plan, exec.Segment)
 	if err != nil {
 		return err
 	}
-	if p.Segments[n].Moves > 0 {
+	if seg.Plan.Segments[exec.Segment].Moves > 0 {
 		// An execution's epoch is its own, so one that exists already was written by this very call.
 		if err := led.BeginExecution(ctx, exec); err != nil && !errors.Is(err, store.ErrExist) {
 			return err
@@ -88,6 +97,11 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 	}
 	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime,
 		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter, exchanges: st.Properties().Exchange && !b.AssumeSingleWriter, method: b.Method()}
+	if batch.Parked(rows) {
+		if err := m.alone(ctx, seg); err != nil {
+			return err
+		}
+	}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
 		return err
@@ -201,26 +215,36 @@ func (t *touched) keys() []archive.Key { return append(t.targets, t.sources...) 
 // rows carries out the rows of a segment, several units at once, and returns a record for each, in their order.
 func (m *mover) rows(ctx context.Context, rows []batch.Row) ([]batch.Record, error) {
 	records := make([]batch.Record, len(rows))
-	units, ended := errgroup.WithContext(ctx) // ended begins no more units; it does not cut short those in hand
+	err := m.atOnce(ctx, func(begun func(func() error)) {
+		for begin, end := 0, 0; begin < len(rows); begin = end {
+			end = begin + unit(rows[begin:])
+			begun(func() error { return m.unit(ctx, rows[begin:end], records[begin:end]) })
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+// atOnce does what all hands over, as much at once as the store asks for. After an error nothing more is begun, and what was begun goes on.
+func (m *mover) atOnce(ctx context.Context, all func(begin func(func() error))) error {
+	units, ended := errgroup.WithContext(ctx)
 	units.SetLimit(max(1, m.archive.Properties().Parallel))
-	for begin, end := 0, 0; begin < len(rows); begin = end {
-		end = begin + unit(rows[begin:])
+	all(func(do func() error) {
 		units.Go(func() (err error) {
 			defer caught(&err)
 			if ended.Err() != nil {
 				return context.Cause(ended)
 			}
-			return m.unit(ctx, rows[begin:end], records[begin:end])
+			return do()
 		})
-	}
+	})
 	err := units.Wait()
 	if p, ok := errors.AsType[panicked](err); ok {
 		panic(p.Error()) // where the caller can catch it, as if there were no goroutines
 	}
-	if err != nil {
-		return nil, err
-	}
-	return records, nil
+	return err
 }
 
 // unit is how many of the first rows must be carried out one after another: the rows of a group or of a chain.
@@ -255,8 +279,11 @@ func (m *mover) unit(ctx context.Context, rows []batch.Row, records []batch.Reco
 	return nil
 }
 
-// bonded carries out rows of a chain that move as a whole or not at all.
+// bonded carries out rows of a chain that are carried out as a whole.
 func (m *mover) bonded(ctx context.Context, c *chain, rows []batch.Row, records []batch.Record) error {
+	if batch.Parked(rows) {
+		return m.byWayOf(ctx, rows, records)
+	}
 	if m.chains && !m.copies() && batch.Circular(rows) {
 		if err := m.circle(ctx, rows, records, c.blocks(rows)); err != nil {
 			return err
@@ -335,6 +362,8 @@ type step struct {
 	row    batch.Row
 	record *batch.Record
 	copies bool // the object stays; a copy gets the name
+	// half is the identity of what an interrupted rename has left at the new name, where the object was still seen at its old one.
+	half archive.Identity
 }
 
 // done says that the object is at its new name, as now (zero: as it was wanted).

@@ -109,6 +109,23 @@ type world struct {
 	// untrue: a worker woke up when the segment was settled, and died before it could look at its claim again. It may have
 	// made moves, as many as it had in hand, that no record knows of; an undo finds them.
 	untrue bool
+	// running are the epochs of executions that have not returned.
+	running sync.Map
+}
+
+// twin is the same world to another worker, whose executions have greater epochs, with its own way to the ledger.
+func (w *world) twin(epoch int64, led *ledger.Ledger) *world {
+	return &world{archive: w.archive, led: led, batch: w.batch, plan: w.plan, rows: w.rows, epoch: epoch}
+}
+
+// errRunning: an execution would wait for another one that is stopped.
+var errRunning = errors.New("an earlier execution is running")
+
+func (w *world) ended(_ context.Context, e ledger.Execution) (bool, error) {
+	if _, is := w.running.Load(e.Epoch); is {
+		return false, errRunning
+	}
+	return true, nil
 }
 
 // newWorld writes an object for each from of the moves "from -> to", all of one group if group is set. A move whose
@@ -177,8 +194,10 @@ func (w *world) executeIn(ctx context.Context, hold renaming.Hold, st store.Stor
 		return err
 	}
 	defer pw.Close()
+	w.running.Store(w.epoch, true)
+	defer w.running.Delete(w.epoch)
 	exec := ledger.Execution{Ref: w.ref(), Epoch: w.epoch, Process: ledger.Process{Worker: "w", PID: int(w.epoch)}}
-	if err := renaming.Rename(ctx, hold, w.led, st, w.batch, w.plan, 0, exec, pw); err != nil {
+	if err := renaming.Rename(ctx, hold, w.led, st, renaming.Segment{Batch: w.batch, Plan: w.plan, Execution: exec, Ended: w.ended, Note: func(string) {}}, pw); err != nil {
 		return err
 	}
 	_, _, err = w.led.CreatePart(ctx, pw)

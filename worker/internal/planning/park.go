@@ -1,0 +1,248 @@
+package planning
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// parkMark begins the last segment of names in between. It is no hidden name: what is left there is listed like any object.
+const parkMark = "reshelf-"
+
+// park gives the row of a chain a name in between, unless it has one, where that is needed.
+func (d *desk) park(r *batch.Row) {
+	switch {
+	case r.Chain == 0 || !r.Moves() || !d.parks():
+		r.Park = ""
+	case r.Park == "":
+		r.Park = parkName(*r, d.props)
+	}
+}
+
+// parkName is the name that the object of a row has in between: beside its old name, and with the end of it, so that an object that is
+// left there can be recognized and opened. Nothing else has a name with that op id.
+func parkName(r batch.Row, props store.Properties) archive.Key {
+	room := archive.MaxKeyBytes
+	if props.MaxKey > 0 {
+		room = min(room, props.MaxKey)
+	}
+	first := parkMark + r.OpID[:16]
+	dir := string(r.From.Dir())
+	if dir != "" {
+		dir += "/"
+	}
+	if len(dir)+len(first) > room {
+		return archive.Key(first)
+	}
+	rest := "-" + r.From.Base()
+	for len(dir)+len(first)+len(rest) > room || len(first)+len(rest) > maxSegment {
+		_, size := utf8.DecodeRuneInString(rest)
+		rest = rest[size:]
+	}
+	return archive.Key(dir + first + rest)
+}
+
+// maxSegment bounds the last segment of a name in between, in bytes: where buckets are kept on disks, these have file names.
+const maxSegment = 255
+
+// parkNote tells of objects that go by way of names in between.
+func parkNote(n int64) string {
+	return fmt.Sprintf("%s get names that others of this batch leave: all of these are first copied to names in between (%s…), which takes two copies of each",
+		objects(n), parkMark)
+}
+
+// away is an object of a chain that had a name in between, as the world shows it.
+type away struct {
+	row  batch.Row // of the undone plan
+	back batch.Row
+	from store.Sight // what is at the old name
+	at   archive.Key // where the object is; "" if it is nowhere
+}
+
+// parked reverses the rows of a chain whose objects had names in between, those that are chosen, and what moved together with them.
+// An object goes back if its old name is free, or is left by another one that goes back.
+func (u *undoer) parked(ctx context.Context, w *writer, rows []batch.Row, records map[archive.Key]batch.Record) error {
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r batch.Row) bool { return !r.Moves() })
+	marks, err := u.marks(rows)
+	if err != nil || !slices.ContainsFunc(marks, func(m mark) bool { return m.chosen }) {
+		return err
+	}
+	ids := map[string]bool{}
+	for _, r := range rows {
+		ids[r.OpID] = true
+	}
+	all := make([]*away, len(rows))
+	for i, r := range rows {
+		rec, known := records[r.From]
+		if all[i], err = u.wherever(ctx, r, rec, known, marks[i], ids); err != nil {
+			return err
+		}
+	}
+	groups := together(all)
+	chosen := withCircles(all, groups, marks)
+	for n, g := range groups {
+		for _, i := range g {
+			if !chosen[n] && all[i].back.Moves() {
+				settle(&all[i].back, batch.Skipped, batch.ReasonUnchanged, "it was not chosen")
+			}
+		}
+	}
+	clearHomes(all, groups, ids)
+	reversed := make([]batch.Row, len(all))
+	for i, a := range all {
+		reversed[i] = a.back
+	}
+	return u.emitBack(ctx, w, rows, reversed, marks)
+}
+
+// withCircles says which groups go back: those of which an object was chosen, and those that are in a circle with one of these.
+func withCircles(all []*away, groups [][]int, marks []mark) []bool {
+	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), map[archive.Key]int{}
+	for n, g := range groups {
+		for _, i := range g {
+			of[i] = n
+			chosen[n] = chosen[n] || marks[i].chosen
+			if all[i].at != "" {
+				holder[all[i].at] = i
+			}
+		}
+	}
+	for i := range all {
+		if !marks[i].chosen {
+			continue
+		}
+		path := []int{of[i]}
+		seen := map[int]bool{i: true}
+		for at, ok := holder[all[i].row.From]; ok && !seen[at]; at, ok = holder[all[at].row.From] {
+			if of[at] == of[i] { // the circle is closed
+				break
+			}
+			seen[at] = true
+			path = append(path, of[at])
+		}
+		if last := path[len(path)-1]; len(path) > 1 && leadsTo(all, groups[last], groups[of[i]], holder) {
+			for _, n := range path {
+				chosen[n] = true
+			}
+		}
+	}
+	return chosen
+}
+
+// leadsTo reports whether an object of group to has the old name of one of group from.
+func leadsTo(all []*away, from, to []int, holder map[archive.Key]int) bool {
+	return slices.ContainsFunc(from, func(i int) bool {
+		at, ok := holder[all[i].row.From]
+		return ok && slices.Contains(to, at)
+	})
+}
+
+// together are the places of objects that moved together.
+func together(all []*away) (groups [][]int) {
+	for i, a := range all {
+		if i == 0 || !a.row.Together(all[i-1].row) {
+			groups = append(groups, nil)
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], i)
+	}
+	return groups
+}
+
+// wherever finds an object at its new name, the name in between or its old one, by its record, or by the mark that it bears. ids are
+// the marks of all objects of the chain at their new names.
+func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, known bool, m mark, ids map[string]bool) (*away, error) {
+	a := &away{row: r, back: batch.Row{From: r.To, To: r.From, Want: r.Want, Chain: r.Chain, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}}
+	to, err := store.Look(ctx, u.archive, r.To)
+	if err != nil {
+		return nil, err
+	}
+	between, err := store.Look(ctx, u.archive, r.Park)
+	if err != nil {
+		return nil, err
+	}
+	if a.from, err = store.Look(ctx, u.archive, r.From); err != nil {
+		return nil, err
+	}
+	recorded, waits := known && rec.To != "", []string{r.ParkID(), r.RetreatID()}
+	is := func(s store.Sight, key archive.Key, marks ...string) bool {
+		if recorded && rec.To == key {
+			return s.Is(rec.Identity)
+		}
+		return s.Taken && slices.Contains(marks, s.Object.Mark)
+	}
+	// Nothing else has that name: what an undo of an undo brought there has its mark.
+	same := between.Taken && between.Object.ETag != "" && between.Object.ETag == r.Want.ETag && between.Object.Size == r.Want.Size
+	// What was not recorded may have come to its new name as it was, by an undo that brought the original back, or by the undo of an undo.
+	original := !known && !ids[to.Object.Mark] && (to.Is(r.Want) || r.Undoes != nil && to.Is(r.Undoes.Was))
+	switch {
+	case m.by != "":
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", m.by))
+	case is(to, r.To, r.OpID), original && !is(between, r.Park, waits...) && !same && !a.from.Is(r.Want):
+		a.at, a.back.Want = r.To, to.Object.Identity
+		if between.Taken && slices.Contains(waits, between.Object.Mark) { // a copy was begun: it goes back to where it was made of
+			a.back.Park = r.Park
+		}
+	case is(between, r.Park, waits...), same:
+		a.at, a.back.From, a.back.Want, a.back.Undoes.OpID = r.Park, r.Park, between.Object.Identity, between.Object.Mark
+	case a.from.Is(r.Want) && !ids[a.from.Object.Mark], a.from.Taken && a.from.Object.Mark == r.HomeID():
+		a.at, a.back.Back = r.From, true
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
+	case known && !recorded:
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed")
+	case to.Taken && !ids[to.Object.Mark]:
+		settle(&a.back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
+	default:
+		settle(&a.back, batch.Failed, batch.ReasonMissing, "it is neither at its new name nor at its old one; reshelf history says whether another batch has renamed it")
+		return a, u.reachable(ctx)
+	}
+	return a, nil
+}
+
+// clearHomes lets those stay whose old names are not left, and those that move only together with them.
+func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
+	holder := map[archive.Key]int{}
+	for i, a := range all {
+		if a.at != "" {
+			holder[a.at] = i
+		}
+	}
+	for again := true; again; {
+		again = false
+		for i, a := range all {
+			held, own := holder[a.row.From]
+			own = own && held != i
+			switch {
+			case !a.back.Moves(), !a.from.Taken, own && all[held].back.Moves():
+				continue
+			case a.at == a.row.Park && a.from.Is(a.row.Want) && !ids[a.from.Object.Mark]: // it was copied from there, and no more
+				continue
+			}
+			settle(&a.back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(
+				"something else, perhaps another object that this batch has brought there, has the old name %s; undo what brought it there, or move it away, and undo again", a.row.From.Text()))
+			again = true
+		}
+		for _, g := range groups {
+			again = stayTogether(all, g) || again
+		}
+	}
+}
+
+// stayTogether keeps all of a group where they are if one has to stay, and reports whether that is news.
+func stayTogether(all []*away, group []int) bool {
+	rows := make([]batch.Row, len(group))
+	for n, i := range group {
+		rows[n] = all[i].back
+	}
+	allOrNone(rows, blocksUndo)
+	news := false
+	for n, i := range group {
+		news = news || rows[n].Moves() != all[i].back.Moves()
+		all[i].back = rows[n]
+	}
+	return news
+}

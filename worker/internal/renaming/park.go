@@ -1,0 +1,553 @@
+package renaming
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/naming"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// Where a rename takes two steps, a copy and a deletion, a worker that was stopped between the two deletes a name late. So no name of a
+// chain is given to another object while an earlier execution may still do that: executions of a segment with such chains wait for one
+// another, and all objects go to names in between, which are never given again, before any goes to its new name. Each leg is a rename
+// like any other. Where an object is, its marks tell. See docs/decisions/chains.md.
+
+// aloneEvery is how often an execution looks whether those before it have ended.
+const aloneEvery = 2 * time.Second
+
+// alone returns when no earlier execution of the segment can move anything any more. Later ones wait for this one.
+func (m *mover) alone(ctx context.Context, seg Segment) error {
+	tick := time.NewTicker(aloneEvery)
+	defer tick.Stop()
+	for {
+		if err := m.hold.Held(); err != nil {
+			return lapsedError{err}
+		}
+		other, err := m.earlier(ctx, seg)
+		if other == nil || err != nil {
+			return err
+		}
+		seg.Note(fmt.Sprintf("worker %s (process %d on %s), which may still be renaming objects of this segment; stop that process to go on",
+			archive.EscapeText(other.Worker), other.PID, archive.EscapeText(other.Host)))
+		m.hold.Advance(0, 0)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// earlier is the process of an earlier execution that may still move something, nil if there is none.
+func (m *mover) earlier(ctx context.Context, seg Segment) (*ledger.Process, error) {
+	for e, err := range m.led.SegmentExecutions(ctx, seg.Execution.Ref) {
+		if err != nil {
+			return nil, err
+		}
+		if e.Epoch >= seg.Execution.Epoch {
+			continue
+		}
+		over, err := seg.Ended(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		if !over {
+			return &e.Process, nil
+		}
+	}
+	return nil, nil
+}
+
+// stop is how far an object of a chain has come.
+type stop byte
+
+const (
+	lost    stop = iota // it is nowhere, or has changed
+	home                // at its old name
+	parked              // at the name in between
+	arrived             // at its new name
+)
+
+// traveller is a step that is carried out by way of a name in between.
+type traveller struct {
+	*step
+	at  stop
+	now archive.Identity // of the object there
+	// left is the identity at the name before, where the object is at that name too: a copy was made and nothing deleted yet. It bears leftMark.
+	left     archive.Identity
+	leftMark string
+	// why is the reason not to go on, or of what is left where the object has arrived.
+	why *reason
+}
+
+// caravan is the objects of a chain.
+type caravan struct {
+	all    []*traveller
+	groups [][]*traveller // those that move together
+	waits  map[string][]*traveller
+	marks  map[string]bool // of objects of the chain at their new names
+
+	mu sync.Mutex
+	// given are the names that objects of the chain go to, or have gone to, at the end of their way, each to one of them.
+	given map[string]*traveller
+}
+
+// give reserves names for objects that move together, all of them or none.
+func (c *caravan) give(group []*traveller, name func(*traveller) archive.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range group {
+		if other := c.given[naming.Fold(name(t))]; other != nil && other != t {
+			return false
+		}
+	}
+	for _, t := range group {
+		c.given[naming.Fold(name(t))] = t
+	}
+	return true
+}
+
+func newName(t *traveller) archive.Key { return t.row.To }
+func oldName(t *traveller) archive.Key { return t.row.From }
+
+func newCaravan(steps []*step) *caravan {
+	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}, given: map[string]*traveller{}}
+	for i, s := range steps {
+		t := &traveller{step: s}
+		c.all = append(c.all, t)
+		if i == 0 || !s.row.Together(steps[i-1].row) {
+			c.groups = append(c.groups, nil)
+		}
+		last := &c.groups[len(c.groups)-1]
+		*last = append(*last, t)
+		to := naming.Fold(s.row.To)
+		c.waits[to] = append(c.waits[to], t)
+		c.marks[s.row.OpID] = true
+		if s.row.Undoes != nil {
+			c.marks[s.row.Undoes.OpID] = true
+		}
+	}
+	return c
+}
+
+// byWayOf carries out a chain by way of names in between. Whatever an earlier execution did, it looks where the objects are and goes
+// on from there. Objects that cannot go on, and those that wait for their names or belong to them, go home.
+func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.Record) error {
+	c := newCaravan(m.begin(rows, records))
+	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.find(ctx, c, t) }); err != nil {
+		return err
+	}
+	m.halt(c)
+	c.settle()
+	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.setOut(ctx, c, t) }); err != nil {
+		return err
+	}
+	m.halt(c)
+	c.settle()
+	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.reconnoitre(ctx, c, t) }); err != nil {
+		return err
+	}
+	c.settle()
+	for _, t := range c.all {
+		if t.at == arrived {
+			c.give([]*traveller{t}, newName)
+		}
+	}
+	m.hold.Advance(int64(len(rows)-len(c.all)), 0) // those that do not move
+	return m.forEachGroup(ctx, c, func(group []*traveller) error {
+		if err := m.arrive(ctx, c, group); err != nil {
+			return err
+		}
+		for _, t := range group {
+			m.touched.add(t.row.To, t.row.From)
+			t.report()
+			m.hold.Advance(1, m.bytes(*t.record))
+		}
+		return nil
+	})
+}
+
+func (m *mover) forEach(ctx context.Context, all []*traveller, do func(*traveller) error) error {
+	return m.atOnce(ctx, func(begin func(func() error)) {
+		for _, t := range all {
+			begin(func() error { return do(t) })
+		}
+	})
+}
+
+func (m *mover) forEachGroup(ctx context.Context, c *caravan, do func([]*traveller) error) error {
+	return m.atOnce(ctx, func(begin func(func() error)) {
+		for _, group := range c.groups {
+			begin(func() error { return do(group) })
+		}
+	})
+}
+
+// find looks where an object is.
+func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
+	m.hold.Advance(0, 0)
+	to, err := store.Look(ctx, m.archive, t.row.To)
+	if err != nil {
+		return err
+	}
+	var between store.Sight
+	if t.row.Park != "" {
+		if between, err = store.Look(ctx, m.archive, t.row.Park); err != nil {
+			return err
+		}
+	}
+	from, err := store.Look(ctx, m.archive, t.row.From)
+	if err != nil {
+		return err
+	}
+	t.locate(c, from, between, to)
+	if t.at == lost && t.why.code == batch.ReasonMissing {
+		return m.reachable(ctx)
+	}
+	return nil
+}
+
+// locate says where the object is, by what was seen at its names.
+func (t *traveller) locate(c *caravan, from, between, to store.Sight) {
+	marked := func(s store.Sight, ids ...string) bool {
+		for _, id := range ids {
+			if s.Object.Mark == id && s.Taken {
+				return true
+			}
+		}
+		return false
+	}
+	atHome := marked(from, t.row.HomeID()) || from.Is(t.row.Want) && (!c.marks[from.Object.Mark] || t.row.Undoes != nil && from.Object.Mark == t.row.Undoes.OpID)
+	atPark := marked(between, t.row.ParkID(), t.row.RetreatID()) || t.row.Undoes != nil && marked(between, t.row.Undoes.ParkID(), t.row.Undoes.RetreatID())
+	t.left, t.leftMark = archive.Identity{}, ""
+	switch {
+	case marked(to, t.row.OpID), t.row.Undoes != nil && t.row.Undoes.Was.Version != "" && t.row.Undoes.Was.Version == to.Object.Version && to.Is(t.row.Undoes.Was) && !atHome:
+		t.at, t.now = arrived, to.Object.Identity
+		if atPark {
+			t.left, t.leftMark = between.Object.Identity, between.Object.Mark
+		}
+	case atPark:
+		t.at, t.now = parked, between.Object.Identity
+		if atHome {
+			t.left, t.leftMark = from.Object.Identity, from.Object.Mark
+		}
+	case atHome:
+		t.at, t.now = home, from.Object.Identity
+	case t.row.Undoes != nil && to.Is(t.row.Undoes.Was) && !c.marks[to.Object.Mark]: // it had never left
+		t.at, t.now = arrived, to.Object.Identity
+	default:
+		t.lose(from.Taken && !c.marks[from.Object.Mark])
+	}
+}
+
+// lose says that the object is nowhere as it was wanted; changed: something else is at its old name.
+func (t *traveller) lose(changed bool) {
+	told := &step{row: t.row, record: &batch.Record{}}
+	if changed {
+		told.staysFor(store.Changed)
+	} else {
+		told.staysFor(store.Missing)
+	}
+	t.at, t.why = lost, &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+}
+
+// astray reports whether an object has no name in between: the plan is of a time when the archive was another.
+func (c *caravan) astray() bool {
+	return slices.ContainsFunc(c.all, func(t *traveller) bool { return t.row.Park == "" })
+}
+
+// halt lets nothing more set out where the batch is cancelled, or names in between are of no use here any more. Once an object has
+// arrived, all others go on.
+func (m *mover) halt(c *caravan) {
+	var why *reason
+	switch {
+	case m.hold.Cancelled():
+		r := cancelled("renamed")
+		why = &r
+	case !m.archive.Properties().Parks || m.copies() || c.astray():
+		why = &reason{batch.Failed, batch.ReasonUnsupported, "objects cannot get the names that others leave in this archive any more; plan the rename again"}
+	default:
+		return
+	}
+	for _, t := range c.all {
+		if t.at == arrived {
+			return
+		}
+	}
+	for _, t := range c.all {
+		if t.why == nil {
+			t.why = why
+		}
+	}
+}
+
+// settle finds those that cannot go on since others do not: those that wait for their names, or belong to them.
+func (c *caravan) settle() {
+	group := map[*traveller][]*traveller{}
+	var queue []*traveller
+	for _, g := range c.groups {
+		for _, t := range g {
+			group[t] = g
+			if t.why != nil {
+				queue = append(queue, t)
+			}
+		}
+	}
+	for len(queue) > 0 {
+		t := queue[0]
+		queue = queue[1:]
+		for _, other := range group[t] {
+			if other.why == nil {
+				other.why = &reason{batch.Skipped, batch.ReasonGroup, fmt.Sprintf("it moves only together with %s, which could not move: %s", t.row.From.Text(), t.why.message)}
+				queue = append(queue, other)
+			}
+		}
+		if t.at == lost && t.why.code == batch.ReasonMissing {
+			continue // its name is free
+		}
+		for _, other := range c.waits[naming.Fold(t.row.From)] {
+			if other.why == nil && other.at != arrived {
+				other.why = &reason{batch.Failed, batch.ReasonConflict, fmt.Sprintf("%s has not left the name %s: %s", t.row.From.Text(), other.row.To.Text(), t.why.message)}
+				queue = append(queue, other)
+			}
+		}
+	}
+}
+
+// setOut brings an object from its old name to the name in between, or ends what was begun of that.
+func (m *mover) setOut(ctx context.Context, c *caravan, t *traveller) error {
+	begun := t.at == parked && t.both()
+	switch {
+	case t.why != nil, t.at != home && !begun:
+		return nil
+	case m.hold.Cancelled() && !begun:
+		why := cancelled("renamed")
+		t.why = &why
+		return nil
+	}
+	return m.leg(ctx, c, t, parked, t.outward())
+}
+
+// outward is the request that brings an object from its old name to the name in between.
+func (t *traveller) outward() store.RenameRequest {
+	req := store.RenameRequest{From: t.row.From, To: t.row.Park, Want: t.source(), OpID: t.row.ParkID()}
+	if u := t.row.Undoes; u != nil && t.both() && t.leftMark == u.OpID { // it may have been begun by what is undone
+		req.Undoes = &store.Undone{OpID: u.OpID, Was: t.now}
+	}
+	return req
+}
+
+// both reports whether the object is at the name before, too.
+func (t *traveller) both() bool { return t.left != (archive.Identity{}) }
+
+// source is the identity that the object has where the next part of the way begins.
+func (t *traveller) source() archive.Identity { return cmp.Or(t.left, t.now) }
+
+// reconnoitre looks whether the new name of an object is free.
+func (m *mover) reconnoitre(ctx context.Context, c *caravan, t *traveller) error {
+	if t.at != parked || t.why != nil {
+		return nil
+	}
+	to, err := store.Look(ctx, m.archive, t.row.To)
+	if err == nil && to.Taken && !(t.row.Undoes != nil && to.Is(t.row.Undoes.Was) && !c.marks[to.Object.Mark]) {
+		t.why = t.conflict(t.row.To)
+	}
+	return err
+}
+
+// conflict is the reason where something else has a name on the way.
+func (t *traveller) conflict(name archive.Key) *reason {
+	told := &step{row: batch.Row{To: name}, record: &batch.Record{}}
+	told.staysFor(store.Conflict)
+	return &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+}
+
+// arrive brings objects that move together to their new names. Where one of them cannot go there, all of them go home.
+func (m *mover) arrive(ctx context.Context, c *caravan, group []*traveller) error {
+	first := group[0]
+	if first.why == nil && !c.give(group, newName) { // another one has gone home to one of the names
+		first.why = first.conflict(first.row.To)
+	}
+	for _, t := range group {
+		if t.why == nil && (t.at == parked || t.both()) {
+			err := m.leg(ctx, c, t, arrived, store.RenameRequest{From: t.row.Park, To: t.row.To, Want: t.source(), OpID: t.row.OpID, Undoes: t.undoes()})
+			if err != nil {
+				return err
+			}
+		}
+		if t.why != nil && (t.at != arrived || !t.both()) {
+			return m.withdraw(ctx, c, group, *t.why)
+		}
+	}
+	return nil
+}
+
+// undoes lets the copy at the name in between go where the original comes back.
+func (t *traveller) undoes() *store.Undone {
+	if t.row.Undoes == nil {
+		return nil
+	}
+	return &store.Undone{OpID: t.row.ParkID(), Was: t.row.Undoes.Was}
+}
+
+// withdraw brings a group home, or as far as it can: those that arrived go back to the names in between, and then all to their
+// old names, if all of these are free.
+func (m *mover) withdraw(ctx context.Context, c *caravan, group []*traveller, why reason) error {
+	for _, t := range group {
+		if t.why == nil {
+			t.why = &reason{batch.Skipped, batch.ReasonGroup, "it moves only together with others, of which one could not move: " + why.message}
+		}
+		if t.at == arrived {
+			if err := m.legBack(ctx, c, t, parked, t.retreat()); err != nil {
+				return err
+			}
+		}
+	}
+	taken, err := m.homeTaken(ctx, group)
+	if err != nil {
+		return err
+	}
+	if !taken && c.give(group, oldName) {
+		for _, t := range group {
+			if t.at == parked {
+				if err := m.legBack(ctx, c, t, home, t.homeward()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return m.gather(ctx, c, group)
+}
+
+// gather brings those of a group that are at home to their names in between where others could not leave theirs.
+func (m *mover) gather(ctx context.Context, c *caravan, group []*traveller) error {
+	if !slices.ContainsFunc(group, func(t *traveller) bool { return t.at == parked && !t.both() }) {
+		return nil
+	}
+	for _, t := range group {
+		if t.at == home || t.both() && t.at == parked {
+			if err := m.legBack(ctx, c, t, parked, t.outward()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// retreat is the request that brings an object from its new name to the name in between; if it is still there, the copy goes.
+func (t *traveller) retreat() store.RenameRequest {
+	req := store.RenameRequest{From: t.row.To, To: t.row.Park, Want: t.now, OpID: t.row.RetreatID()}
+	if t.both() {
+		req.Undoes = &store.Undone{OpID: t.row.OpID, Was: t.left}
+	}
+	return req
+}
+
+// homeward is the request that brings an object from the name in between to its old one, likewise.
+func (t *traveller) homeward() store.RenameRequest {
+	return store.RenameRequest{
+		From: t.row.Park, To: t.row.From, Want: t.now, OpID: t.row.HomeID(),
+		Undoes: &store.Undone{OpID: t.row.ParkID(), Was: cmp.Or(t.left, t.row.Want)},
+	}
+}
+
+// homeTaken reports whether something else has the old name of one of a group that is not there.
+func (m *mover) homeTaken(ctx context.Context, group []*traveller) (bool, error) {
+	for _, t := range group {
+		if t.at != parked || t.both() {
+			continue
+		}
+		if from, err := store.Look(ctx, m.archive, t.row.From); err != nil || from.Taken {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// legBack is leg on the way home; the reason for it is the one that is recorded.
+func (m *mover) legBack(ctx context.Context, c *caravan, t *traveller, to stop, req store.RenameRequest) error {
+	why := t.why
+	if err := m.leg(ctx, c, t, to, req); err != nil {
+		return err
+	}
+	if t.at != lost {
+		t.why = why
+	}
+	return nil
+}
+
+// leg carries out a part of the way, and finds out where the object is then. That it is not there, or not only there, gets a reason.
+func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req store.RenameRequest) error {
+	m.hold.Advance(0, 0)
+	req.Again, req.AssumeSingleWriter = m.again, m.singleWriter
+	// Whoever follows waits until this execution has ended, and then looks where the object is.
+	moveErr := m.claimed(func() error { return m.archive.Rename(ctx, req) }, func() error { return nil })
+	if err := m.ends(ctx, moveErr); err != nil {
+		return err
+	}
+	if moveErr == nil {
+		there, err := store.Look(ctx, m.archive, req.To)
+		if err != nil {
+			return err
+		}
+		if there.Object.Key != "" {
+			t.at, t.now, t.left, t.leftMark = to, there.Object.Identity, archive.Identity{}, ""
+			return nil
+		}
+	}
+	if err := m.find(ctx, c, t); err != nil {
+		return err
+	}
+	if t.at != lost && (t.at != to || t.both()) {
+		t.why = t.because(m, req.To, moveErr)
+	}
+	return nil
+}
+
+// because is why a part of the way could not be made.
+func (t *traveller) because(m *mover, to archive.Key, err error) *reason {
+	switch {
+	case err == nil, errors.Is(err, store.ErrExist):
+		return t.conflict(to)
+	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotRegular):
+		return &reason{batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made: " + err.Error()}
+	}
+	why := m.because(err)
+	return &why
+}
+
+// report records where the object is in the end.
+func (t *traveller) report() {
+	switch t.at {
+	case arrived:
+		t.done(t.now)
+		if t.both() {
+			t.record.Outcome, t.record.Reason = batch.Failed, batch.ReasonIO
+			t.record.Message = fmt.Sprintf("it is at its new name, and a copy of it is left at the name %s, which could not be deleted: %s", t.row.Park.Text(), t.why.message)
+		}
+	case parked:
+		if t.both() {
+			t.stays(t.why.outcome, t.why.code, fmt.Sprintf("%s; a copy of it that was begun is left at the name %s", t.why.message, t.row.Park.Text()))
+			t.record.Identity = t.left
+			return
+		}
+		t.done(t.now)
+		t.record.To, t.record.Outcome, t.record.Reason = t.row.Park, batch.Failed, batch.ReasonConflict
+		t.record.Message = fmt.Sprintf("%s; it is at the name %s, and could not be brought back to its old one: undo the batch, or give it a name by hand",
+			t.why.message, t.row.Park.Text())
+	default:
+		t.stays(t.why.outcome, t.why.code, t.why.message)
+		if t.at == home {
+			t.record.Identity = t.now
+		}
+	}
+}
