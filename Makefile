@@ -57,12 +57,13 @@ lint: ## the whole of .golangci.yml (builds golangci-lint the first time: minute
 bench: ## benchmarks, each as a ratio to a peer in the same run
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 
-bench-metadata: bin/reshelf bin/reshelf-worker ## reads metadata in all the ways there are, side by side, and prints a table; ARCHIVE=DIR: of the files in DIR; FLAGS: see .ci/bench-metadata
+bench-metadata: bin/reshelf bin/reshelf-worker ## reads metadata in all the ways there are, side by side, and prints a table; ARCHIVE=DIR: of the files in DIR; EXIFTOOL=PROGRAM: not with the one of the images; FLAGS: see .ci/bench-metadata
 	.ci/install libimage-exiftool-perl redis-server
 	@archive='$(or $(ARCHIVE),$(RESHELF_CORPUS))'; \
 	if [ -z "$$archive" ]; then archive=$$(mktemp -d)/photos && $(GO) run ./.ci/sample "$$archive" && exiftool -q -q -overwrite_original -csv="$$archive.csv" -r "$$archive"; fi; \
 	modules=; if command -v npm >/dev/null; then modules=$$(.ci/bench-metadata/vendored/install); fi; \
-	$(GO) run ./.ci/bench-metadata -modules "$$modules" $(FLAGS) "$$archive"
+	exiftool='$(EXIFTOOL)'; [ -n "$$exiftool" ] || exiftool=$$(.ci/exiftool)/exiftool; \
+	$(GO) run ./.ci/bench-metadata -modules "$$modules" -exiftool "$$exiftool" $(FLAGS) "$$archive"
 
 bench-plan: ## plans synthetic batches of 500,000 and 5,000,000 objects and prints a table (an hour); FLAGS: see .ci/bench-plan
 	$(GO) run ./.ci/bench-plan $(FLAGS)
