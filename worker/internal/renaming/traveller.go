@@ -1,0 +1,163 @@
+package renaming
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/batch"
+	"github.com/reshelf/reshelf/shared/store"
+)
+
+// stop is how far an object of a chain has come.
+type stop byte
+
+const (
+	lost    stop = iota // it is nowhere, or has changed
+	home                // at its old name
+	parked              // at the name in between
+	arrived             // at its new name
+)
+
+// traveller is a step that is carried out by way of a name in between.
+type traveller struct {
+	*step
+	at  stop
+	now archive.Identity // of the object there
+	// left is the identity at the name before, where the object is at that name too: a copy was made and nothing deleted yet. It bears leftMark.
+	left     archive.Identity
+	leftMark string
+	// why is the reason not to go on, or of what is left where the object has arrived.
+	why *reason
+}
+
+// locate says where the object is, by what was seen at its names.
+func (t *traveller) locate(c *caravan, from, between, to store.Sight) {
+	marked := func(s store.Sight, ids ...string) bool {
+		for _, id := range ids {
+			if s.Object.Mark == id && s.Taken {
+				return true
+			}
+		}
+		return false
+	}
+	atHome := marked(from, t.row.HomeID()) || from.Is(t.row.Want) && (!c.marks[from.Object.Mark] || t.row.Undoes != nil && from.Object.Mark == t.row.Undoes.OpID)
+	atPark := marked(between, t.row.ParkID(), t.row.RetreatID()) || t.row.Undoes != nil && marked(between, t.row.Undoes.ParkID(), t.row.Undoes.RetreatID())
+	t.left, t.leftMark = archive.Identity{}, ""
+	switch {
+	case marked(to, t.row.OpID), t.row.Undoes != nil && t.row.Undoes.Was.Version != "" && t.row.Undoes.Was.Version == to.Object.Version && to.Is(t.row.Undoes.Was) && !atHome:
+		t.at, t.now = arrived, to.Object.Identity
+		if atPark {
+			t.left, t.leftMark = between.Object.Identity, between.Object.Mark
+		}
+	case atPark:
+		t.at, t.now = parked, between.Object.Identity
+		if atHome {
+			t.left, t.leftMark = from.Object.Identity, from.Object.Mark
+		}
+	case atHome:
+		t.at, t.now = home, from.Object.Identity
+	case t.row.Undoes != nil && to.Is(t.row.Undoes.Was) && !c.marks[to.Object.Mark]: // it had never left
+		t.at, t.now = arrived, to.Object.Identity
+	default:
+		t.lose(from.Taken && !c.marks[from.Object.Mark])
+	}
+}
+
+// lose says that the object is nowhere as it was wanted; changed: something else is at its old name.
+func (t *traveller) lose(changed bool) {
+	told := &step{row: t.row, record: &batch.Record{}}
+	if changed {
+		told.staysFor(store.Changed)
+	} else {
+		told.staysFor(store.Missing)
+	}
+	t.at, t.why = lost, &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+}
+
+// both reports whether the object is at the name before, too.
+func (t *traveller) both() bool { return t.left != (archive.Identity{}) }
+
+// source is the identity that the object has where the next part of the way begins.
+func (t *traveller) source() archive.Identity { return cmp.Or(t.left, t.now) }
+
+// outward is the request that brings an object from its old name to the name in between.
+func (t *traveller) outward() store.RenameRequest {
+	req := store.RenameRequest{From: t.row.From, To: t.row.Park, Want: t.source(), OpID: t.row.ParkID()}
+	if u := t.row.Undoes; u != nil && t.both() && t.leftMark == u.OpID { // it may have been begun by what is undone
+		req.Undoes = &store.Undone{OpID: u.OpID, Was: t.now}
+	}
+	return req
+}
+
+// undoes lets the copy at the name in between go where the original comes back.
+func (t *traveller) undoes() *store.Undone {
+	if t.row.Undoes == nil {
+		return nil
+	}
+	return &store.Undone{OpID: t.row.ParkID(), Was: t.row.Undoes.Was}
+}
+
+// retreat is the request that brings an object from its new name to the name in between; if it is still there, the copy goes.
+func (t *traveller) retreat() store.RenameRequest {
+	req := store.RenameRequest{From: t.row.To, To: t.row.Park, Want: t.now, OpID: t.row.RetreatID()}
+	if t.both() {
+		req.Undoes = &store.Undone{OpID: t.row.OpID, Was: t.left}
+	}
+	return req
+}
+
+// homeward is the request that brings an object from the name in between to its old one, likewise.
+func (t *traveller) homeward() store.RenameRequest {
+	return store.RenameRequest{
+		From: t.row.Park, To: t.row.From, Want: t.now, OpID: t.row.HomeID(),
+		Undoes: &store.Undone{OpID: t.row.ParkID(), Was: cmp.Or(t.left, t.row.Want)},
+	}
+}
+
+// conflict is the reason where something else has a name on the way.
+func (t *traveller) conflict(name archive.Key) *reason {
+	told := &step{row: batch.Row{To: name}, record: &batch.Record{}}
+	told.staysFor(store.Conflict)
+	return &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+}
+
+// because is why a part of the way could not be made.
+func (t *traveller) because(m *mover, to archive.Key, err error) *reason {
+	switch {
+	case err == nil, errors.Is(err, store.ErrExist):
+		return t.conflict(to)
+	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotRegular):
+		return &reason{batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made: " + err.Error()}
+	}
+	why := m.because(err)
+	return &why
+}
+
+// report records where the object is in the end.
+func (t *traveller) report() {
+	switch t.at {
+	case arrived:
+		t.done(t.now)
+		if t.both() {
+			t.record.Outcome, t.record.Reason = batch.Failed, batch.ReasonIO
+			t.record.Message = fmt.Sprintf("it is at its new name, and a copy of it is left at the name %s, which could not be deleted: %s", t.row.Park.Text(), t.why.message)
+		}
+	case parked:
+		if t.both() {
+			t.stays(t.why.outcome, t.why.code, fmt.Sprintf("%s; a copy of it that was begun is left at the name %s", t.why.message, t.row.Park.Text()))
+			t.record.Identity = t.left
+			return
+		}
+		t.done(t.now)
+		t.record.To, t.record.Outcome, t.record.Reason = t.row.Park, batch.Failed, batch.ReasonConflict
+		t.record.Message = fmt.Sprintf("%s; it is at the name %s, and could not be brought back to its old one: undo the batch, or give it a name by hand",
+			t.why.message, t.row.Park.Text())
+	default:
+		t.stays(t.why.outcome, t.why.code, t.why.message)
+		if t.at == home {
+			t.record.Identity = t.now
+		}
+	}
+}
