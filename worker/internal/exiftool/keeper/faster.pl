@@ -58,14 +58,6 @@ if ($version eq '12.57' or $version eq '13.59') {
             'next if $$required{$tag} and grep { not defined $$rawValue{$_} and not $$self{DUPL_TAG}{$_} } @{$$required{$tag}}; ',
     );
 
-    # Where there is no tag, none is in a group.
-    my $matches = \&Image::ExifTool::GroupMatches;
-    *Image::ExifTool::GroupMatches = sub ($$$) {
-        goto &$matches unless ref $_[2] and not @{$_[2]};
-        return wantarray ? () : undef;
-    };
-    push @taken, 'none';
-
     # Most tags have one description, without a condition. Conditions are evaluated time and again, and compiled each time.
     if (change(
         'GetTagInfo',

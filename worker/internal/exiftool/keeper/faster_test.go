@@ -25,8 +25,8 @@ func TestFasterTaken(t *testing.T) {
 	}
 	version, taken, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	want := map[string]string{ // all others are left as they are
-		"12.57": " group sorted description composite none condition conversion plain numbers json",
-		"13.59": " group sorted description composite none condition conversion absent module plain numbers json",
+		"12.57": " group sorted description composite condition conversion plain numbers json",
+		"13.59": " group sorted description composite condition conversion absent module plain numbers json",
 	}[version]
 	if taken != "taken:"+want {
 		t.Errorf("ExifTool %s: got %q, want %q", version, taken, want)
