@@ -217,6 +217,15 @@ func (f *fleet) status(id batch.ID) batch.Status {
 	return s
 }
 
+// listed waits until the list of a batch has ended.
+func (f *fleet) listed(id batch.ID) {
+	f.t.Helper()
+	f.wait(time.Minute, "the end of the list", func() bool {
+		p, err := f.flow.Live().Progress(f.ctx(), id)
+		return err == nil && p.Steps[batch.StepInspect].Total >= 0
+	})
+}
+
 // claimed waits until a worker holds a segment of a step, and returns the worker.
 func (f *fleet) claimed(id batch.ID, step batch.Step) string {
 	f.t.Helper()

@@ -263,6 +263,7 @@ func redisLost(t *testing.T, at place) {
 	command := f.spawn(f.bin.reshelf, "--redis", f.redis.URL(), "--ledger", f.ledger.String(), "inspect", f.archive.String(), "--digests", "sha256")
 	f.wait(20*time.Second, "the batch", func() bool { return f.newest() != "" })
 	id := f.newest()
+	f.listed(id) // before its lister dies: a cancelled batch accounts for what was listed, and for no more
 	f.claimed(id, batch.StepInspect)
 	f.must(command.cmd.Process.Kill())
 	<-command.done
