@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -165,6 +166,8 @@ const (
 	byBlanks  = "blanks at the ends of a tag, which Reshelf leaves out"
 	byTag     = "several tags have that name, or none is a date, and another one is taken"
 	byCutting = "Reshelf cuts sub-seconds, ExifTool rounds them"
+	byLenses  = "lenses that it may be, which ExifTool tells in another order each time"
+	byImage   = "the file holds several images, and the template takes the size of the main one (Composite:ImageSize)"
 )
 
 // whyOtherwise explains that an object has two names, "" if it cannot.
@@ -182,11 +185,27 @@ func (in intent) whyOtherwise(t *testing.T, r batch.Record, theirs, ours string)
 		return bySafety
 	case in.tags == nil && nextTo(theirs, ours):
 		return byCutting
+	case eitherWay(theirs) == eitherWay(ours):
+		return byLenses
+	case slices.Contains(in.tags, "ImageWidth") && ours == fmt.Sprintf("%s%s%s", folder, bare(r.Tags["Composite:ImageSize"]), filepath.Ext(ours)):
+		return byImage
 	case slices.ContainsFunc(in.tags, func(tag string) bool { return ambiguous(r, tag) }):
 		return byTag
 	}
 	return ""
 }
+
+// eitherWay is a name that may be of several lenses, with these in order.
+func eitherWay(name string) string {
+	ext := filepath.Ext(name)
+	folder, stem := filepath.Split(strings.TrimSuffix(name, ext))
+	lenses := strings.Split(stem, " or ")
+	slices.Sort(lenses)
+	return folder + strings.Join(lenses, " or ") + ext
+}
+
+// bare is the text of a tag.
+func bare(raw json.RawMessage) string { return strings.Trim(string(raw), `"`) }
 
 // portable is a text of a tag as Reshelf makes a name of it.
 func portable(t *testing.T, name string) string {
@@ -297,7 +316,7 @@ func TestNamesLikeExifTools(t *testing.T) {
 }
 
 // TestNamesLikeExifToolsCorpus does the same with real files: every eighth one, or every nth as RESHELF_NAMES_EVERY says. Its table
-// of every fourth one is in docs/exiftool.md.
+// of every one is in docs/exiftool.md.
 func TestNamesLikeExifToolsCorpus(t *testing.T) {
 	corpus := os.Getenv("RESHELF_CORPUS")
 	if corpus == "" {
