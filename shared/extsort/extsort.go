@@ -1,11 +1,13 @@
 // Package extsort sorts more records than fit in memory, in runs on a store.
 //
-// A Sorter holds records in memory up to a bound. Above it they are written as a sorted run below the sorter's prefix; in
-// the end the runs are merged, in several passes where there are more of them than the fan-in. What fits in memory never
-// touches the store.
+// The sorters of a Group hold records in memory up to a bound, which is that of all of them together. Above it the one that
+// holds most writes what it has as a sorted run below its prefix; in the end the runs of a sorter are merged, in several
+// passes where there are more of them than the fan-in. What fits in memory never touches the store, but what is ranged over
+// there takes no more than a quarter of it where a group has several sorters, so that there is room for those that are added to.
 //
-// A run is one zstd frame with a checksum (RFC 8878) that holds the records one after the other, each as the length of
-// its key and the length of its value (unsigned varints, as in encoding/binary), the key and the value. Runs are scratch:
+// A run is blocks, each a zstd frame with a checksum (RFC 8878) behind its length. A block holds records one after the other,
+// each as the length of its key, the length of its value, the key and the value. Lengths are unsigned varints, as in
+// encoding/binary. Runs are scratch:
 // they are written with Store.Replace, so whoever repeats a sort that was interrupted needs no cleaning first.
 package extsort
 
@@ -31,10 +33,11 @@ const (
 	DefaultFanIn  = 32
 )
 
-// Options of a Sorter; the zero value works.
+// Options of a Group, or of a Sorter that is alone; the zero value works.
 type Options struct {
-	// Memory is how many bytes of records are held before they are written as a run, their bookkeeping included.
-	// Defaults to DefaultMemory. Merging takes about 100 KiB for each run besides, and a record of each.
+	// Memory is how many bytes the records that are held take, with their bookkeeping, and the runs that are merged.
+	// Defaults to DefaultMemory. Half of it is left to records however many runs are merged, of each of which a record
+	// comes on top.
 	Memory int
 	// FanIn is how many runs are merged at once, at least 2. Defaults to DefaultFanIn.
 	FanIn int
@@ -54,15 +57,76 @@ func compare(a, b Item) int {
 // doubling.
 const itemOverhead = 2 * 48
 
-// Sorter sorts records. It is not safe for concurrent use. A prefix belongs to one sorter at a time.
-type Sorter struct {
+// openRunBytes is what merging takes for each run: a block, and what is read ahead.
+const openRunBytes = 24 << 10
+
+// Group is sorters that share their memory. A group with its sorters is for one goroutine at a time.
+type Group struct {
 	store  store.Store
-	prefix string
 	memory int
 	fanIn  int
 
+	made    int       // sorters
+	sorters []*Sorter // those that hold records
+	held    int       // bytes, of all sorters
+	pinned  int       // of held: records that are ranged over, which stay in memory
+	merging int       // bytes that open runs take
+
+	codec *codec // made when it is first needed
+}
+
+// NewGroup returns a group whose sorters write their runs to st.
+func NewGroup(st store.Store, opts Options) *Group {
+	return &Group{store: st, memory: cmp.Or(opts.Memory, DefaultMemory), fanIn: max(2, cmp.Or(opts.FanIn, DefaultFanIn))}
+}
+
+// Sorter returns a sorter that writes its runs to keys below prefix (without a slash at its end).
+func (g *Group) Sorter(prefix string) *Sorter {
+	g.made++
+	return &Sorter{group: g, prefix: prefix}
+}
+
+// pinnable is how many bytes may be ranged over in memory.
+func (g *Group) pinnable() int {
+	if g.made == 1 {
+		return g.memory
+	}
+	return g.memory / 4
+}
+
+// makeRoom lets those that hold most write runs, until there is room for n more bytes or nothing can be written.
+func (g *Group) makeRoom(ctx context.Context, n int) error {
+	for g.held+n > g.memory-min(g.merging, g.memory/2) {
+		most := g.largest()
+		if most == nil {
+			return nil
+		}
+		if err := most.spill(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// largest is the sorter that holds most of what can be written, nil if there is none.
+func (g *Group) largest() *Sorter {
+	var most *Sorter
+	for _, s := range g.sorters {
+		if s.pins == 0 && (most == nil || s.bytes > most.bytes) {
+			most = s
+		}
+	}
+	return most
+}
+
+// Sorter sorts records. A prefix belongs to one sorter at a time.
+type Sorter struct {
+	group  *Group
+	prefix string
+
 	held  []Item
 	bytes int
+	pins  int // how often held is ranged over just now
 	runs  []stored
 	made  int
 }
@@ -73,31 +137,41 @@ type stored struct {
 	records int64
 }
 
-// New returns a sorter that writes its runs to st, to keys below prefix (without a slash at its end).
+// New returns a sorter that is alone, and writes its runs to st, to keys below prefix (without a slash at its end).
 func New(st store.Store, prefix string, opts Options) *Sorter {
-	return &Sorter{
-		store:  st,
-		prefix: prefix,
-		memory: cmp.Or(opts.Memory, DefaultMemory),
-		fanIn:  max(2, cmp.Or(opts.FanIn, DefaultFanIn)),
-	}
+	return NewGroup(st, opts).Sorter(prefix)
 }
 
-// Add takes a copy of a record. Equal records are all kept. It writes a run when the memory is full.
+// Add takes a copy of a record. Equal records are all kept. Sorters of the group write runs when the memory is full.
 func (s *Sorter) Add(ctx context.Context, key, value []byte) error {
 	n := len(key) + len(value)
 	if n > MaxRecord {
 		return fmt.Errorf("sort %s: a record of %d bytes; at most %d can be sorted", s.prefix, n, MaxRecord)
 	}
-	if len(s.held) > 0 && s.bytes+n+itemOverhead > s.memory {
-		if err := s.spill(ctx); err != nil {
-			return err
-		}
+	if err := s.group.makeRoom(ctx, n+itemOverhead); err != nil {
+		return err
 	}
 	data := append(append(make([]byte, 0, n), key...), value...)
-	s.held = append(s.held, Item{Key: data[:len(key):len(key)], Value: data[len(key):]})
-	s.bytes += n + itemOverhead
+	s.hold(Item{Key: data[:len(key):len(key)], Value: data[len(key):]}, n+itemOverhead)
 	return nil
+}
+
+func (s *Sorter) hold(it Item, n int) {
+	if len(s.held) == 0 {
+		s.group.sorters = append(s.group.sorters, s)
+	}
+	s.held = append(s.held, it)
+	s.bytes += n
+	s.group.held += n
+}
+
+// release forgets the records that are held.
+func (s *Sorter) release() {
+	if len(s.held) > 0 {
+		s.group.sorters = slices.DeleteFunc(s.group.sorters, func(o *Sorter) bool { return o == s })
+	}
+	s.group.held -= s.bytes
+	s.held, s.bytes = nil, 0
 }
 
 // Sorted yields all records in ascending order of key, then value. It may be ended early and be ranged over again, also
@@ -108,9 +182,9 @@ func (s *Sorter) Sorted(ctx context.Context) iter.Seq2[Item, error] {
 			yield(Item{}, err)
 			return
 		}
-		records := s.inMemory(ctx)
+		records := s.pinned(ctx)
 		if len(s.runs) > 0 {
-			records = merge(ctx, s.store, s.runs)
+			records = s.group.merge(ctx, s.runs, false)
 		}
 		for it, err := range records {
 			if !yield(it, err) || err != nil {
@@ -122,26 +196,41 @@ func (s *Sorter) Sorted(ctx context.Context) iter.Seq2[Item, error] {
 
 // prepare leaves either everything in memory, sorted, or no more runs than are merged at once.
 func (s *Sorter) prepare(ctx context.Context) error {
-	if len(s.runs) == 0 {
+	if len(s.runs) == 0 && (s.pins > 0 || s.group.pinned+s.bytes <= s.group.pinnable()) {
 		slices.SortFunc(s.held, compare)
 		return nil
 	}
 	if err := s.spill(ctx); err != nil {
 		return err
 	}
-	for len(s.runs) > s.fanIn {
+	fanIn := s.group.fanIn
+	for len(s.runs) > fanIn {
 		// No more than is needed: the last pass merges a full fan-in.
-		n := min(s.fanIn, len(s.runs)-s.fanIn+1)
+		n := min(fanIn, len(s.runs)-fanIn+1)
 		old := s.runs[:n]
-		if err := s.write(ctx, merge(ctx, s.store, old)); err != nil {
+		if err := s.write(ctx, s.group.merge(ctx, old, true)); err != nil {
 			return err
 		}
-		if err := remove(ctx, s.store, old); err != nil {
+		if err := remove(ctx, s.group.store, old); err != nil {
 			return err
 		}
 		s.runs = slices.Clone(s.runs[n:])
 	}
 	return nil
+}
+
+// pinned yields what is held, and keeps it in memory meanwhile.
+func (s *Sorter) pinned(ctx context.Context) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		bytes := s.bytes
+		s.pins++
+		s.group.pinned += bytes
+		defer func() {
+			s.pins--
+			s.group.pinned -= bytes
+		}()
+		s.inMemory(ctx)(yield)
+	}
 }
 
 func (s *Sorter) inMemory(ctx context.Context) iter.Seq2[Item, error] {
@@ -167,8 +256,7 @@ func (s *Sorter) spill(ctx context.Context) error {
 	if err := s.write(ctx, s.inMemory(ctx)); err != nil {
 		return err
 	}
-	clear(s.held)
-	s.held, s.bytes = s.held[:0], 0
+	s.release()
 	return nil
 }
 
@@ -176,12 +264,16 @@ func (s *Sorter) spill(ctx context.Context) error {
 func (s *Sorter) write(ctx context.Context, sorted iter.Seq2[Item, error]) error {
 	key := archive.Key(fmt.Sprintf("%s/%010d", s.prefix, s.made))
 	s.made++
-	r, err := newRunReader(sorted)
-	if err != nil {
-		return fmt.Errorf("write sort run %s: %w", key.Text(), err)
+	if s.group.codec == nil {
+		c, err := newCodec()
+		if err != nil {
+			return fmt.Errorf("write sort run %s: %w", key.Text(), err)
+		}
+		s.group.codec = c
 	}
+	r := newRunReader(s.group.codec, sorted)
 	defer r.Close()
-	if err := s.store.Replace(ctx, key, r); err != nil {
+	if err := s.group.store.Replace(ctx, key, r); err != nil {
 		return fmt.Errorf("write sort run %s: %w", key.Text(), err)
 	}
 	s.runs = append(s.runs, stored{key, r.records})
@@ -191,8 +283,9 @@ func (s *Sorter) write(ctx context.Context, sorted iter.Seq2[Item, error]) error
 // Remove deletes the sorter's runs and forgets its records. It may be repeated.
 func (s *Sorter) Remove(ctx context.Context) error {
 	runs := s.runs
-	s.held, s.bytes, s.runs = nil, 0, nil
-	return remove(ctx, s.store, runs)
+	s.runs = nil
+	s.release()
+	return remove(ctx, s.group.store, runs)
 }
 
 func remove(ctx context.Context, st store.Store, runs []stored) error {

@@ -93,6 +93,71 @@ func TestSortedEqualsSort(t *testing.T) {
 	})
 }
 
+// TestGroup adds to the sorters of a group while others of it are ranged over.
+func TestGroup(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		st := memstore.New(archive.Root{})
+		g := extsort.NewGroup(st, extsort.Options{
+			Memory: rapid.SampledFrom([]int{1, 1000, 4000, 1 << 20}).Draw(t, "memory"),
+			FanIn:  rapid.IntRange(0, 4).Draw(t, "fanIn"),
+		})
+		sorters, want := make([]*extsort.Sorter, 4), make([][]record, 4)
+		for i := range sorters {
+			sorters[i] = g.Sorter(fmt.Sprintf("sort/%d", i))
+		}
+		var free []int
+		add := func() {
+			i := free[rapid.IntRange(0, len(free)-1).Draw(t, "sorter")]
+			r := record{fmt.Sprint(rapid.IntRange(0, 99).Draw(t, "key")), strings.Repeat("v", rapid.IntRange(0, 300).Draw(t, "value"))}
+			want[i] = append(want[i], r)
+			if err := sorters[i].Add(context.Background(), []byte(r.Key), []byte(r.Value)); err != nil {
+				t.Fatalf("Add: %v", err)
+			}
+		}
+		// Each of those that are ranged over is ranged over within the one before.
+		var nested func(order []int)
+		nested = func(order []int) {
+			free = order
+			for range rapid.IntRange(0, 30).Draw(t, "records") {
+				add()
+			}
+			if len(order) == 1 {
+				return
+			}
+			i, after := order[0], rapid.IntRange(0, 40).Draw(t, "after")
+			var got []record
+			for it, err := range sorters[i].Sorted(context.Background()) {
+				if err != nil {
+					t.Fatalf("Sorted: %v", err)
+				}
+				got = append(got, record{string(it.Key), string(it.Value)})
+				if len(got) == after {
+					nested(order[1:])
+				}
+				free = order[1:]
+				add()
+			}
+			slices.SortFunc(want[i], func(a, b record) int {
+				return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Value, b.Value))
+			})
+			if diff := gocmp.Diff(want[i], got); diff != "" {
+				t.Fatalf("sorter %d differs (-want +got):\n%s", i, diff)
+			}
+		}
+		for range 2 {
+			nested(rapid.Permutation([]int{0, 1, 2, 3}).Draw(t, "order"))
+		}
+		for _, s := range sorters {
+			if err := s.Remove(context.Background()); err != nil {
+				t.Fatalf("Remove: %v", err)
+			}
+		}
+		for e := range st.List(context.Background(), store.ListOptions{}) {
+			t.Fatalf("Remove left %s", e.Key)
+		}
+	})
+}
+
 func TestSmallInputWritesNothing(t *testing.T) {
 	st := memstore.New(archive.Root{})
 	s := extsort.New(st, "sort/1", extsort.Options{})
@@ -189,6 +254,53 @@ func TestDamagedRunIsAnError(t *testing.T) {
 	}
 }
 
+// FuzzRun reads a run that is anything: its records, or an error.
+func FuzzRun(f *testing.F) {
+	st := memstore.New(archive.Root{})
+	const records = 50
+	s := extsort.New(st, "sort", extsort.Options{Memory: 1000})
+	for i := range records {
+		if err := s.Add(f.Context(), binary.BigEndian.AppendUint32(nil, uint32(i)), []byte("value")); err != nil {
+			f.Fatal(err)
+		}
+	}
+	for range s.Sorted(f.Context()) { // all of them are in runs
+		break
+	}
+	var key archive.Key
+	for e, err := range st.List(f.Context(), store.ListOptions{}) {
+		if err != nil {
+			f.Fatal(err)
+		}
+		key = e.Key
+		c, err := st.Open(f.Context(), key, 0, -1, archive.Identity{})
+		if err != nil {
+			f.Fatal(err)
+		}
+		raw, err := io.ReadAll(c)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if err := st.Replace(t.Context(), key, bytes.NewReader(raw)); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, err := range s.Sorted(t.Context()) {
+			if err != nil {
+				return
+			}
+			n++
+		}
+		if n != records {
+			t.Errorf("%d records without an error, want %d", n, records)
+		}
+	})
+}
+
 func TestCancelledAndTooLarge(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -264,6 +376,66 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestGroupSharesMemory fills eight sorters of a group one after the other, each while the one before is ranged over.
+func TestGroupSharesMemory(t *testing.T) {
+	st, err := filestore.Open(t.TempDir(), filestore.Options{Ledger: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // pools give up what they hold at the second
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const sorters, records, memory, bound = 8, 12_000, 4 << 20, 8 << 20
+	before := live()
+	g, rng, peak := extsort.NewGroup(st, extsort.Options{Memory: memory}), rand.New(rand.NewPCG(1, 2)), uint64(0)
+	value := make([]byte, 200) // 3.6 MB in each
+	var fill func(n int, ranged *extsort.Sorter)
+	fill = func(n int, ranged *extsort.Sorter) {
+		peak = max(peak, live()-before)
+		if n == 0 {
+			return
+		}
+		s := g.Sorter(fmt.Sprint("sort/", n))
+		add := func() {
+			if err := s.Add(t.Context(), binary.BigEndian.AppendUint64(nil, rng.Uint64()), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen := 0
+		for _, err := range ranged.Sorted(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen++; seen <= records/2 {
+				add()
+				add()
+			}
+			if seen == records/2 {
+				fill(n-1, s)
+			}
+		}
+		if seen != records {
+			t.Errorf("%d records, want %d", seen, records)
+		}
+	}
+	first := g.Sorter("sort/first")
+	for range records {
+		if err := first.Add(t.Context(), binary.BigEndian.AppendUint64(nil, rng.Uint64()), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(sorters, first)
+	if peak > bound {
+		t.Errorf("the heap grew by %d bytes, want at most %d", peak, bound)
+	}
+	t.Logf("the heap grew by %d KiB", peak>>10)
+}
+
 // TestMergingTakesLittle has as many runs open as are merged at once.
 func TestMergingTakesLittle(t *testing.T) {
 	st, err := filestore.Open(t.TempDir(), filestore.Options{Ledger: true})
@@ -279,7 +451,7 @@ func TestMergingTakesLittle(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := live()
-	const runs, perRun, bound = extsort.DefaultFanIn, 2000, 6 << 20
+	const runs, perRun, bound = extsort.DefaultFanIn, 2000, 2 << 20
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := extsort.New(st, "sort", extsort.Options{Memory: 1 << 20})
 	for range runs * perRun {

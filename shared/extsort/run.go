@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -17,31 +19,66 @@ import (
 	"github.com/reshelf/reshelf/shared/store"
 )
 
-// window is zstd's, in bytes. What an open run takes is about six times that, and as many runs as are merged are open at once.
-// Of sorted records a larger window makes hardly less.
-const window = 16 << 10
+// blockBytes is what a block holds before it is written, in bytes. As many runs as are merged are open at once, each with a
+// block; of sorted records larger ones make hardly less.
+const blockBytes = 16 << 10
+
+// codec compresses and decompresses blocks, for all runs of a group.
+type codec struct {
+	zw *zstd.Encoder
+	zr *zstd.Decoder
+	// packed is a block on its way.
+	packed []byte
+}
+
+func newCodec() (*codec, error) {
+	zw, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(blockBytes),
+		zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, err
+	}
+	zr, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxBlock))
+	return &codec{zw: zw, zr: zr}, err
+}
+
+// maxBlock bounds a block, in bytes: a record may come when it is nearly full, and has two lengths.
+const maxBlock = blockBytes + MaxRecord + 2*binary.MaxVarintLen64
+
+// maxPacked bounds a block that is compressed: what cannot be compressed gets longer by little.
+const maxPacked = maxBlock + maxBlock>>8 + 1<<10
+
+// read reads the next block of a run into buf, or into new memory where that is too small: io.EOF if there is none.
+func (c *codec) read(r *bufio.Reader, buf []byte) ([]byte, error) {
+	n, err := binary.ReadUvarint(r)
+	if err != nil {
+		return buf, err
+	}
+	if n > maxPacked {
+		return buf, fmt.Errorf("a block of %d bytes", n)
+	}
+	c.packed = slices.Grow(c.packed[:0], int(n))[:n]
+	if _, err := io.ReadFull(r, c.packed); err != nil {
+		return buf, unexpected(err)
+	}
+	return c.zr.DecodeAll(c.packed, buf[:0])
+}
 
 // runReader is the stored form of a sorted sequence, made while it is read.
 type runReader struct {
-	next func() (Item, error, bool)
-	stop func()
-	zw   *zstd.Encoder
-	buf  bytes.Buffer
-	done bool
+	codec *codec
+	next  func() (Item, error, bool)
+	stop  func()
+	block []byte
+	buf   bytes.Buffer // compressed
+	done  bool
 	// records counts those read so far.
 	records int64
 }
 
-func newRunReader(sorted iter.Seq2[Item, error]) (*runReader, error) {
-	r := &runReader{}
-	zw, err := zstd.NewWriter(&r.buf, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, err
-	}
-	r.zw = zw
+func newRunReader(c *codec, sorted iter.Seq2[Item, error]) *runReader {
+	r := &runReader{codec: c}
 	r.next, r.stop = iter.Pull2(sorted)
-	return r, nil
+	return r
 }
 
 // Read implements io.Reader.
@@ -54,50 +91,38 @@ func (r *runReader) Read(p []byte) (int, error) {
 		switch {
 		case !ok:
 			r.done = true
-			err = r.zw.Close()
-		case err == nil:
-			err = writeItem(r.zw, it)
-			r.records++
-		}
-		if err != nil {
+			r.flush()
+		case err != nil:
 			return 0, err
+		default:
+			r.add(it)
 		}
 	}
 	return r.buf.Read(p)
 }
 
-// Close frees the reader.
+// Close ends the reader.
 func (r *runReader) Close() { r.stop() }
 
-func writeItem(w io.Writer, it Item) error {
-	head := binary.AppendUvarint(nil, uint64(len(it.Key)))
-	head = binary.AppendUvarint(head, uint64(len(it.Value)))
-	for _, p := range [][]byte{head, it.Key, it.Value} {
-		if _, err := w.Write(p); err != nil {
-			return err
-		}
+func (r *runReader) add(it Item) {
+	r.block = binary.AppendUvarint(r.block, uint64(len(it.Key)))
+	r.block = binary.AppendUvarint(r.block, uint64(len(it.Value)))
+	r.block = append(append(r.block, it.Key...), it.Value...)
+	r.records++
+	if len(r.block) >= blockBytes {
+		r.flush()
 	}
-	return nil
 }
 
-// readItem returns io.EOF where the run ends.
-func readItem(r *bufio.Reader) (Item, error) {
-	key, err := binary.ReadUvarint(r)
-	if err != nil {
-		return Item{}, err
+// flush compresses what the block holds.
+func (r *runReader) flush() {
+	if len(r.block) == 0 {
+		return
 	}
-	value, err := binary.ReadUvarint(r)
-	if err != nil {
-		return Item{}, unexpected(err)
-	}
-	if key > MaxRecord || value > MaxRecord-key {
-		return Item{}, fmt.Errorf("a record of %d and %d bytes", key, value)
-	}
-	data := make([]byte, key+value)
-	if _, err := io.ReadFull(r, data); err != nil {
-		return Item{}, unexpected(err)
-	}
-	return Item{Key: data[:key:key], Value: data[key:]}, nil
+	r.codec.packed = r.codec.zw.EncodeAll(r.block, r.codec.packed[:0])
+	r.buf.Write(binary.AppendUvarint(nil, uint64(len(r.codec.packed))))
+	r.buf.Write(r.codec.packed)
+	r.block = r.block[:0]
 }
 
 func unexpected(err error) error {
@@ -110,28 +135,31 @@ func unexpected(err error) error {
 // run is an open run with its next record.
 type run struct {
 	stored
+	codec   *codec
 	read    int64
 	content *store.Content
-	zr      *zstd.Decoder
 	br      *bufio.Reader
-	item    Item
+	// block holds the records from at on that come after item.
+	block []byte
+	at    int
+	item  Item
+	// passing: whoever is given a record is done with it before the next one is read.
+	passing bool
 }
 
-func openRun(ctx context.Context, st store.Store, of stored) (*run, error) {
-	c, err := st.Open(ctx, of.key, 0, -1, archive.Identity{})
+func (g *Group) openRun(ctx context.Context, of stored, passing bool) (*run, error) {
+	c, err := g.store.Open(ctx, of.key, 0, -1, archive.Identity{})
 	if err != nil {
 		return nil, fmt.Errorf("read sort run: %w", err)
 	}
-	zr, err := zstd.NewReader(c, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read sort run %s: %w", of.key.Text(), err), c.Close())
-	}
-	return &run{stored: of, content: c, zr: zr, br: bufio.NewReader(zr)}, nil
+	return &run{stored: of, codec: g.codec, content: c, br: bufio.NewReader(c), passing: passing}, nil
 }
+
+func (r *run) close() { r.content.Close() } // only read
 
 // advance reads the next record; false with nil at the end.
 func (r *run) advance() (bool, error) {
-	it, err := readItem(r.br)
+	it, err := r.readItem()
 	if errors.Is(err, io.EOF) {
 		if r.read == r.records {
 			return false, nil
@@ -141,14 +169,40 @@ func (r *run) advance() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read sort run %s: %w", r.key.Text(), err)
 	}
+	if !r.passing {
+		both := append(append(make([]byte, 0, len(it.Key)+len(it.Value)), it.Key...), it.Value...)
+		it = Item{Key: both[:len(it.Key):len(it.Key)], Value: both[len(it.Key):]}
+	}
 	r.item = it
 	r.read++
 	return true, nil
 }
 
-func (r *run) close() {
-	r.zr.Close()
-	r.content.Close() // only read
+// readItem returns io.EOF where the run ends. The item is part of the block.
+func (r *run) readItem() (it Item, err error) {
+	if r.at == len(r.block) {
+		if r.block, err = r.codec.read(r.br, r.block); err != nil {
+			return Item{}, err
+		}
+		r.at = 0
+	}
+	key, value := r.length(), r.length()
+	if rest := uint64(len(r.block) - r.at); key > rest || value > rest-key {
+		return Item{}, fmt.Errorf("a record of %d and %d bytes, of which %d are there", key, value, rest)
+	}
+	data := r.block[r.at : r.at+int(key+value)]
+	r.at += len(data)
+	return Item{Key: data[:key:key], Value: data[key:]}, nil
+}
+
+// length reads a length; where there is none it is more than can be there.
+func (r *run) length() uint64 {
+	n, size := binary.Uvarint(r.block[r.at:])
+	if size <= 0 {
+		return math.MaxUint64
+	}
+	r.at += size
+	return n
 }
 
 // runs is a heap of open runs, the one with the least record on top.
@@ -165,17 +219,22 @@ func (h *runs) Pop() any {
 	return last
 }
 
-func (h runs) close() {
-	for _, r := range h {
-		r.close()
-	}
-}
-
-// merge yields the records of sorted runs in order.
-func merge(ctx context.Context, st store.Store, from []stored) iter.Seq2[Item, error] {
+// merge yields the records of sorted runs in order; passing: each is of use only until the next one.
+func (g *Group) merge(ctx context.Context, from []stored, passing bool) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		open, err := openRuns(ctx, st, from)
-		defer func() { open.close() }()
+		takes := len(from) * openRunBytes
+		g.merging += takes
+		defer func() { g.merging -= takes }()
+		err := g.makeRoom(ctx, 0)
+		var open runs
+		defer func() {
+			for _, r := range open {
+				r.close()
+			}
+		}()
+		if err == nil {
+			open, err = g.openRuns(ctx, from, passing)
+		}
 		for err == nil && len(open) > 0 {
 			if err = ctx.Err(); err != nil {
 				break
@@ -198,10 +257,10 @@ func merge(ctx context.Context, st store.Store, from []stored) iter.Seq2[Item, e
 }
 
 // openRuns returns what is open also where it fails.
-func openRuns(ctx context.Context, st store.Store, from []stored) (runs, error) {
+func (g *Group) openRuns(ctx context.Context, from []stored, passing bool) (runs, error) {
 	var open runs
 	for _, of := range from {
-		r, err := openRun(ctx, st, of)
+		r, err := g.openRun(ctx, of, passing)
 		if err != nil {
 			return open, err
 		}

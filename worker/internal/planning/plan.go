@@ -54,14 +54,14 @@ const Rounds = 100
 // Defaults of Options.
 const (
 	DefaultRows   = 1000
-	DefaultMemory = 16 << 20
+	DefaultMemory = 32 << 20
 )
 
 // Options of a plan; the zero value works.
 type Options struct {
 	// Rows is the most that a segment of the rename step holds, and a group can have. Defaults to DefaultRows.
 	Rows int
-	// Memory is what each sort holds, in bytes; fewer than ten are at work at once. Defaults to DefaultMemory.
+	// Memory is what all sorts hold together, in bytes. Defaults to DefaultMemory.
 	Memory int
 }
 
@@ -118,11 +118,14 @@ type desk struct {
 	epoch   int64
 	opts    Options
 	passed  int64
+	sorts   *extsort.Group
 	sorters []*extsort.Sorter
 }
 
 func newDesk(hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch int64, opts Options) *desk {
-	return &desk{hold: hold, led: led, batch: b, props: st.Properties(), epoch: epoch, opts: opts.withDefaults()}
+	opts = opts.withDefaults()
+	sorts := extsort.NewGroup(led.Store(), extsort.Options{Memory: opts.Memory})
+	return &desk{hold: hold, led: led, batch: b, props: st.Properties(), epoch: epoch, opts: opts, sorts: sorts}
 }
 
 // chains reports whether objects may get names that others of the batch leave.
@@ -196,7 +199,7 @@ func (d *desk) epochPrefix() string {
 // sorter starts a sort. Each has its own place below the epoch.
 func (d *desk) sorter(name string) *extsort.Sorter {
 	prefix := fmt.Sprintf("%s/sort/%03d-%s", d.epochPrefix(), len(d.sorters), name)
-	s := extsort.New(d.led.Store(), prefix, extsort.Options{Memory: d.opts.Memory})
+	s := d.sorts.Sorter(prefix)
 	d.sorters = append(d.sorters, s)
 	return s
 }
