@@ -27,7 +27,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +37,7 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/worker/internal/panics"
 )
 
 // Hold is the claim under which work is done. It is safe for concurrent use.
@@ -234,7 +234,7 @@ func (m *mover) atOnce(ctx context.Context, all func(begin func(func() error))) 
 	units.SetLimit(cap(m.room))
 	all(func(do func() error) {
 		units.Go(func() (err error) {
-			defer caught(&err)
+			defer panics.Catch(&err)
 			if ended.Err() != nil {
 				return context.Cause(ended)
 			}
@@ -242,9 +242,7 @@ func (m *mover) atOnce(ctx context.Context, all func(begin func(func() error))) 
 		})
 	})
 	err := units.Wait()
-	if p, ok := errors.AsType[panicked](err); ok {
-		panic(p.Error()) // where the caller can catch it, as if there were no goroutines
-	}
+	panics.Rethrow(err)
 	return err
 }
 
@@ -263,17 +261,6 @@ func unit(rows []batch.Row) int {
 		end++
 	}
 	return end
-}
-
-// panicked is a panic with its stack.
-type panicked struct{ text string }
-
-func (p panicked) Error() string { return p.text }
-
-func caught(err *error) {
-	if cause := recover(); cause != nil {
-		*err = panicked{fmt.Sprintf("%v\n%s", cause, debug.Stack())}
-	}
 }
 
 // unit carries out a chain, a group or a single row, and says what became of the rows.
