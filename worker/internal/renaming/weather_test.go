@@ -278,7 +278,9 @@ func TestWeather(t *testing.T) {
 				rapid.Check(bubbled{t}, func(t *rapid.T) {
 					b := newBucketed(false, rapid.SampledFrom([]int{1, 4}).Draw(t, "parallel"))
 					b.equal = rapid.Bool().Draw(t, "equal contents")
+					b.versioned, b.listed = rapid.Bool().Draw(t, "versioned"), rapid.Bool().Draw(t, "listed")
 					w := drawWorld(t, b)
+					b.listed = false
 					w.batch.V, w.batch.Kind, w.batch.Level, w.batch.Pool, w.batch.Priority = batch.Version, batch.Rename, batch.LevelNormal, "local", batch.Normal
 					w.batch.Archive, _ = archive.FileRoot("/archive")
 					w.batch.Digests, w.batch.Renaming = digest.Set(0).With(digest.SHA256), &batch.RenameOptions{Template: "{name}", OnConflict: batch.ConflictStop}
