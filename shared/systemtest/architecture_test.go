@@ -33,7 +33,7 @@ func layers() [][]string {
 		{"shared/ledger"},
 		{"shared/report", "shared/listing"},
 		{"shared/flow"},
-		{"worker/internal/exiftool/keeper", "worker/internal/paging"},
+		{"worker/internal/exiftool/keeper", "worker/internal/paging", "worker/internal/panics"},
 		{"worker/internal/exiftool"},
 		{"worker/internal/inspecting", "worker/internal/planning", "worker/internal/renaming", "worker/internal/finishing"},
 		{"worker/internal/dispatch"},
@@ -55,7 +55,7 @@ func owners() map[string][]string {
 		"github.com/redis/go-redis":       {"shared/queue", "shared/ledger"},
 		"github.com/minio/minio-go":       {"shared/store/s3store"},
 		"github.com/barasher/go-exiftool": {"worker/internal/exiftool"},
-		"github.com/landlock-lsm":         {"worker/internal/exiftool/keeper", "worker/internal/paging"},
+		"github.com/landlock-lsm":         {"worker/internal/exiftool/keeper", "worker/internal/paging", "worker/internal/panics"},
 		"github.com/parquet-go":           {"shared/report"},
 		"github.com/spf13/cobra":          {"producer/internal/command"},
 	}

@@ -3,6 +3,8 @@ package finishing
 import (
 	"context"
 	"iter"
+
+	"github.com/reshelf/reshelf/worker/internal/panics"
 )
 
 // ahead yields what seq yields, and ranges over it in a goroutine of its own: while one value is used, the next is made,
@@ -34,7 +36,7 @@ func ahead[T any](ctx context.Context, seq func(context.Context) iter.Seq2[T, er
 }
 
 func handOver[T any](ctx context.Context, seq iter.Seq2[T, error], to chan<- T) (err error) {
-	defer caught(&err)
+	defer panics.Catch(&err)
 	for v, err := range seq {
 		if err != nil {
 			return err

@@ -37,7 +37,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -47,6 +46,7 @@ import (
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/report"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/worker/internal/panics"
 )
 
 // ErrUnsettled: a segment of the rename step may have moved objects and has no part yet. Its execution has to be settled
@@ -125,25 +125,12 @@ func (f *finish) run(ctx context.Context) error {
 	cancel()
 	f.abort(err)
 	f.sweepOwn(ctx)
-	if p, ok := errors.AsType[panicked](err); ok {
-		panic(p.Error()) // where the caller can catch it, as if there were no goroutines
-	}
+	panics.Rethrow(err)
 	// A twin that was first has swept this execution's files away.
 	if whole, readErr := f.published(ctx); readErr == nil && whole {
 		return nil
 	}
 	return fmt.Errorf("finish batch %s: %w", f.batch.ID, err)
-}
-
-// panicked is a panic with its stack.
-type panicked struct{ text string }
-
-func (p panicked) Error() string { return p.text }
-
-func caught(err *error) {
-	if cause := recover(); cause != nil {
-		*err = panicked{fmt.Sprintf("%v\n%s", cause, debug.Stack())}
-	}
 }
 
 // published reports whether the batch has its report, and if so deletes what other executions left.
@@ -164,7 +151,7 @@ func (f *finish) published(ctx context.Context) (bool, error) {
 }
 
 func (f *finish) write(ctx context.Context) (err error) {
-	defer caught(&err) // whoever writes waits for its goroutines also then
+	defer panics.Catch(&err) // whoever writes waits for its goroutines also then
 	f.names = extsort.New(f.led.Store(), f.scratch("names"), f.sort)
 	rows, err := f.sortRows(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/report"
+	"github.com/reshelf/reshelf/worker/internal/panics"
 )
 
 // Records are handed to encoders in chunks of chunkRecords, of which at most chunksWaiting wait for an encoder.
@@ -52,7 +53,7 @@ func newEncoder[W recordSink](ctx context.Context, f *finish, name string, write
 }
 
 func (e *encoder[W]) encode() (err error) {
-	defer caught(&err)
+	defer panics.Catch(&err)
 	for chunk := range e.chunks {
 		for _, r := range chunk {
 			if err := e.to.Add(r); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -167,5 +168,38 @@ func TestLongCircles(t *testing.T) {
 				t.Errorf("the unit behind the circle: fate %d, order %d, the last of the circle has %d", u.fate, u.order, last)
 			}
 		})
+	}
+}
+
+// The longest circle and the longest chain of a bucket, of which all is chosen and one object has changed, take no time to speak of.
+func TestUndoOfTheLongestChain(t *testing.T) {
+	name := func(i int) archive.Key { return archive.Key(fmt.Sprintf("f/%06d.jpg", i)) }
+	for what, first := range map[string]int{"chain": maxChain, "circle": 0} {
+		all, marks := make([]*away, maxChain), make([]mark, maxChain)
+		for i := range all {
+			to := name(i + 1)
+			if i == maxChain-1 {
+				to = name(first)
+			}
+			all[i] = &away{row: batch.Row{From: name(i), To: to}, back: batch.Row{From: to, To: name(i)}, at: to}
+			all[i].from.Taken = true
+			marks[i].chosen = true
+		}
+		settle(&all[maxChain/2].back, batch.Failed, batch.ReasonChanged, "it has changed")
+		began, groups := time.Now(), together(all)
+		for n, is := range withCircles(all, groups, marks) {
+			if !is {
+				t.Fatalf("%s: object %d is not chosen", what, n)
+			}
+		}
+		clearHomes(all, groups, nil)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s: took %v", what, took)
+		}
+		for i, a := range all {
+			if a.back.Moves() {
+				t.Fatalf("%s: object %d moves", what, i)
+			}
+		}
 	}
 }

@@ -74,10 +74,13 @@ func (u *undoer) parked(ctx context.Context, w *writer, rows []batch.Row, record
 	}
 	ids := map[string]bool{}
 	for _, r := range rows {
-		ids[r.OpID] = true
+		ids[r.OpID], ids[r.HomeID()] = true, true
 	}
 	all := make([]*away, len(rows))
 	for i, r := range rows {
+		if err := u.tick(ctx); err != nil { // a chain is long, and each look a request
+			return err
+		}
 		rec, known := records[r.From]
 		if all[i], err = u.wherever(ctx, r, rec, known, marks[i], ids); err != nil {
 			return err
@@ -102,44 +105,39 @@ func (u *undoer) parked(ctx context.Context, w *writer, rows []batch.Row, record
 
 // withCircles says which groups go back: those of which an object was chosen, and those that are in a circle with one of these.
 func withCircles(all []*away, groups [][]int, marks []mark) []bool {
-	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), map[archive.Key]int{}
+	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), holders(all)
 	for n, g := range groups {
 		for _, i := range g {
 			of[i] = n
 			chosen[n] = chosen[n] || marks[i].chosen
-			if all[i].at != "" {
-				holder[all[i].at] = i
-			}
 		}
 	}
-	for i := range all {
-		if !marks[i].chosen {
-			continue
+	waiters := make([][]edge, len(groups)) // for names that a group has
+	for i, a := range all {
+		if at, ok := holder[a.row.From]; ok && of[at] != of[i] {
+			waiters[of[at]] = append(waiters[of[at]], edge{unit: int64(of[i]), other: int64(of[at])})
 		}
-		path := []int{of[i]}
-		seen := map[int]bool{i: true}
-		for at, ok := holder[all[i].row.From]; ok && !seen[at]; at, ok = holder[all[at].row.From] {
-			if of[at] == of[i] { // the circle is closed
-				break
-			}
-			seen[at] = true
-			path = append(path, of[at])
-		}
-		if last := path[len(path)-1]; len(path) > 1 && leadsTo(all, groups[last], groups[of[i]], holder) {
-			for _, n := range path {
+	}
+	g := graph{units: make([]chained, len(groups))}
+	g.components(func(n int64) []edge { return waiters[n] }, func(circle []int64) {
+		if slices.ContainsFunc(circle, func(n int64) bool { return chosen[n] }) {
+			for _, n := range circle {
 				chosen[n] = true
 			}
 		}
-	}
+	})
 	return chosen
 }
 
-// leadsTo reports whether an object of group to has the old name of one of group from.
-func leadsTo(all []*away, from, to []int, holder map[archive.Key]int) bool {
-	return slices.ContainsFunc(from, func(i int) bool {
-		at, ok := holder[all[i].row.From]
-		return ok && slices.Contains(to, at)
-	})
+// holders says by names which of all is there.
+func holders(all []*away) map[archive.Key]int {
+	holder := make(map[archive.Key]int, len(all))
+	for i, a := range all {
+		if a.at != "" {
+			holder[a.at] = i
+		}
+	}
+	return holder
 }
 
 // together are the places of objects that moved together.
@@ -154,7 +152,7 @@ func together(all []*away) (groups [][]int) {
 }
 
 // wherever finds an object at its new name, the name in between or its old one, by its record, or by the mark that it bears. ids are
-// the marks of all objects of the chain at their new names.
+// the marks of all objects of the chain at their new names, and of those that went home.
 func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, known bool, m mark, ids map[string]bool) (*away, error) {
 	a := &away{row: r, back: batch.Row{From: r.To, To: r.From, Want: r.Want, Chain: r.Chain, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}}
 	to, err := store.Look(ctx, u.archive, r.To)
@@ -205,44 +203,72 @@ func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, kn
 
 // clearHomes lets those stay whose old names are not left, and those that move only together with them.
 func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
-	holder := map[archive.Key]int{}
-	for i, a := range all {
-		if a.at != "" {
-			holder[a.at] = i
+	c := &homes{all: all, groups: groups, ids: ids, holder: holders(all), wants: map[archive.Key]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
+	for n, g := range groups {
+		for _, i := range g {
+			c.of[i], c.wants[all[i].row.From] = n, i
 		}
 	}
-	for again := true; again; {
-		again = false
-		for i, a := range all {
-			held, own := holder[a.row.From]
-			own = own && held != i
-			switch {
-			case !a.back.Moves(), !a.from.Taken, own && all[held].back.Moves():
-				continue
-			case a.at == a.row.Park && a.from.Is(a.row.Want) && !ids[a.from.Object.Mark]: // it was copied from there, and no more
-				continue
-			}
-			settle(&a.back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(
-				"something else, perhaps another object that this batch has brought there, has the old name %s; undo what brought it there, or move it away, and undo again", a.row.From.Text()))
-			again = true
-		}
-		for _, g := range groups {
-			again = stayTogether(all, g) || again
+	for i := range all {
+		c.look(i)
+	}
+	for n := range groups {
+		c.close(n)
+	}
+	for len(c.stayed) > 0 {
+		i := c.stayed[0]
+		c.stayed = c.stayed[1:]
+		c.close(c.of[i])
+		if waits, ok := c.wants[all[i].at]; ok {
+			c.look(waits)
 		}
 	}
 }
 
-// stayTogether keeps all of a group where they are if one has to stay, and reports whether that is news.
-func stayTogether(all []*away, group []int) bool {
+// homes are the old names of the objects of a chain.
+type homes struct {
+	all    []*away
+	groups [][]int
+	ids    map[string]bool
+	holder map[archive.Key]int // which object is there
+	wants  map[archive.Key]int // whose old name it is
+	of     []int               // the group of an object
+	closed []bool              // groups that stay
+	stayed []int               // objects that do not move, be it news for those that want their names
+}
+
+// look lets an object stay whose old name is not left.
+func (c *homes) look(i int) {
+	a := c.all[i]
+	held, own := c.holder[a.row.From]
+	own = own && held != i
+	switch {
+	case !a.back.Moves(), !a.from.Taken, own && c.all[held].back.Moves():
+		return
+	case a.at == a.row.Park && a.from.Is(a.row.Want) && !c.ids[a.from.Object.Mark]: // it was copied from there, and no more
+		return
+	}
+	settle(&a.back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(
+		"something else, perhaps another object that this batch has brought there, has the old name %s; undo what brought it there, or move it away, and undo again", a.row.From.Text()))
+	c.stayed = append(c.stayed, i)
+}
+
+// close keeps all of a group where they are if one has to stay.
+func (c *homes) close(n int) {
+	if c.closed[n] {
+		return
+	}
+	group := c.groups[n]
 	rows := make([]batch.Row, len(group))
-	for n, i := range group {
-		rows[n] = all[i].back
+	for k, i := range group {
+		rows[k] = c.all[i].back
 	}
 	allOrNone(rows, blocksUndo)
-	news := false
-	for n, i := range group {
-		news = news || rows[n].Moves() != all[i].back.Moves()
-		all[i].back = rows[n]
+	for k, i := range group {
+		if c.all[i].back.Moves() && !rows[k].Moves() {
+			c.stayed = append(c.stayed, i)
+		}
+		c.all[i].back = rows[k]
+		c.closed[n] = c.closed[n] || !rows[k].Moves() && blocksUndo(rows[k].Reason)
 	}
-	return news
 }

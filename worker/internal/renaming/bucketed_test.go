@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"strings"
@@ -25,17 +26,41 @@ type bucketed struct {
 	// same: all contents have one ETag, so that a deletion that comes late hits whatever is there.
 	same     bool
 	parallel int
+	// equal: what begins with "content of" has one content.
+	equal bool
 
-	mu    sync.Mutex
-	marks map[uint64]string // by inode in memory
+	// versioned: what is deleted stays as a version, and an undo brings it back. listed: identities do not say which one they are
+	// of, as those of a listing.
+	versioned, listed bool
+
+	mu       sync.Mutex
+	marks    map[uint64]string // by inode in memory
+	versions map[uint64]string
+	hidden   map[archive.Key]version // the newest of names that are free
+}
+
+type version struct {
+	id, mark string
+	raw      []byte
 }
 
 func newBucketed(same bool, parallel int) *bucketed {
-	return &bucketed{Store: memstore.New(archive.Root{}), same: same, parallel: parallel, marks: map[uint64]string{}}
+	return &bucketed{Store: memstore.New(archive.Root{}), same: same, parallel: parallel, marks: map[uint64]string{}, versions: map[uint64]string{}, hidden: map[archive.Key]version{}}
 }
 
 func (b *bucketed) Properties() store.Properties {
 	return store.Properties{Marks: true, Parks: true, GuardedRename: true, RenameMethod: "copy", Parallel: b.parallel}
+}
+
+func (b *bucketed) Create(ctx context.Context, key archive.Key, body io.Reader) error {
+	if b.equal {
+		raw, _ := io.ReadAll(body)
+		if bytes.HasPrefix(raw, []byte("content of ")) {
+			raw = []byte("duplicate")
+		}
+		body = bytes.NewReader(raw)
+	}
+	return b.Store.Create(ctx, key, body)
 }
 
 func (b *bucketed) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
@@ -75,7 +100,14 @@ func (b *bucketed) read(ctx context.Context, key archive.Key) (o archive.Object,
 		sum = [md5.Size]byte{}
 	}
 	o.Mark = b.marks[o.Inode]
-	o.Identity = archive.Identity{Size: o.Size, MTime: time.Unix(0, o.MTime).Truncate(time.Second).UnixNano(), ETag: hex.EncodeToString(sum[:])}
+	id := ""
+	if b.versioned && !b.listed {
+		if b.versions[o.Inode] == "" {
+			b.versions[o.Inode] = fmt.Sprintf("v%d", o.Inode)
+		}
+		id = b.versions[o.Inode]
+	}
+	o.Identity = archive.Identity{Size: o.Size, MTime: time.Unix(0, o.MTime).Truncate(time.Second).UnixNano(), ETag: hex.EncodeToString(sum[:]), Version: id}
 	return o, raw, errors.Join(err, c.Close())
 }
 
@@ -106,6 +138,13 @@ func (b *bucketed) rename(ctx context.Context, req store.RenameRequest, around f
 	case dstErr != nil && !errors.Is(dstErr, store.ErrNotExist):
 		return dstErr
 	case dstErr != nil:
+		back := false
+		if err := around(func() (err error) { back, err = b.bringBack(ctx, req); return err }); err != nil {
+			return err
+		}
+		if back {
+			break
+		}
 		if err := around(func() error { return b.copy(ctx, req, src.ETag) }); err != nil {
 			return err
 		}
@@ -131,6 +170,23 @@ func (b *bucketed) copy(ctx context.Context, req store.RenameRequest, etag strin
 	return err
 }
 
+// bringBack makes the version that a request undoes the current one, if it is right below a deletion.
+func (b *bucketed) bringBack(ctx context.Context, req store.RenameRequest) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v, ok := b.hidden[req.To]
+	if !ok || req.Undoes == nil || v.id == "" || v.id != req.Undoes.Was.Version {
+		return false, nil
+	}
+	if err := b.Create(ctx, req.To, bytes.NewReader(v.raw)); err != nil {
+		return false, err
+	}
+	o, err := b.Store.Stat(ctx, req.To)
+	b.marks[o.Inode], b.versions[o.Inode] = v.mark, v.id
+	delete(b.hidden, req.To)
+	return true, err
+}
+
 func (b *bucketed) drop(ctx context.Context, key archive.Key, etag string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,7 +194,23 @@ func (b *bucketed) drop(ctx context.Context, key archive.Key, etag string) error
 	if errors.Is(err, store.ErrNotExist) || err == nil && o.ETag != etag {
 		return nil
 	}
-	return errors.Join(err, b.Delete(ctx, key, archive.Identity{}))
+	return errors.Join(err, b.hide(ctx, key))
+}
+
+// Delete is that of somebody else.
+func (b *bucketed) Delete(ctx context.Context, key archive.Key, _ archive.Identity) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hide(ctx, key)
+}
+
+func (b *bucketed) hide(ctx context.Context, key archive.Key) error {
+	o, raw, err := b.read(ctx, key)
+	if err != nil {
+		return err
+	}
+	b.hidden[key] = version{b.versions[o.Inode], o.Mark, raw}
+	return b.Store.Delete(ctx, key, archive.Identity{})
 }
 
 // parkedIn gives a row of a chain a name in between, in an archive that needs one.

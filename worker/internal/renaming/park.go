@@ -19,39 +19,53 @@ import (
 // another, and all objects go to names in between, which are never given again, before any goes to its new name. Each leg is a rename
 // like any other. Where an object is, its marks tell. See docs/decisions/chains.md.
 
-// aloneEvery is how often an execution looks whether those before it have ended.
-const aloneEvery = 2 * time.Second
+// How often an execution looks whether the others have ended, and for how long. Then another worker may have the segment, which may be
+// able to tell that a process is gone.
+const (
+	aloneEvery = 2 * time.Second
+	aloneFor   = 30 * time.Second
+)
 
-// alone returns when no earlier execution of the segment can move anything any more. Later ones wait for this one.
+// alone returns nil when no other execution of the segment can move anything any more; later ones wait for this one. It is an error if
+// that does not come about in time, or the batch is cancelled meanwhile.
 func (m *mover) alone(ctx context.Context, seg Segment) error {
-	tick := time.NewTicker(aloneEvery)
+	tick, late := time.NewTicker(aloneEvery), time.NewTimer(aloneFor)
 	defer tick.Stop()
+	defer late.Stop()
 	for {
 		if err := m.hold.Held(); err != nil {
 			return lapsedError{err}
 		}
-		other, err := m.earlier(ctx, seg)
+		other, err := m.other(ctx, seg)
 		if other == nil || err != nil {
 			return err
 		}
-		seg.Note(fmt.Sprintf("worker %s (process %d on %s), which may still be renaming objects of this segment; stop that process to go on",
-			archive.EscapeText(other.Worker), other.PID, archive.EscapeText(other.Host)))
+		what := fmt.Sprintf("worker %s (process %d on %s), which may still be renaming objects of this segment; stop that process to go on",
+			archive.EscapeText(other.Worker), other.PID, archive.EscapeText(other.Host))
+		if m.hold.Cancelled() {
+			return fmt.Errorf("cannot find out where the objects are before the end of %s", what)
+		}
+		seg.Note(what)
 		m.hold.Advance(0, 0)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-late.C:
+			return fmt.Errorf("waited %s for %s", aloneFor, what)
 		case <-tick.C:
 		}
 	}
 }
 
-// earlier is the process of an earlier execution that may still move something, nil if there is none.
-func (m *mover) earlier(ctx context.Context, seg Segment) (*ledger.Process, error) {
+// other is the process of another execution that may still move something, nil if there is none. One that began later does not hold the
+// claim beside this one, unless Redis was lost and its clock went back: then epochs tell nothing. Two that wait for one another do so only
+// until one of them finds its claim lapsed.
+func (m *mover) other(ctx context.Context, seg Segment) (*ledger.Process, error) {
 	for e, err := range m.led.SegmentExecutions(ctx, seg.Execution.Ref) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Epoch >= seg.Execution.Epoch {
+		if e.Epoch == seg.Execution.Epoch {
 			continue
 		}
 		over, err := seg.Ended(ctx, e)
@@ -70,7 +84,7 @@ type caravan struct {
 	all    []*traveller
 	groups [][]*traveller // those that move together
 	waits  map[string][]*traveller
-	marks  map[string]bool // of objects of the chain at their new names
+	marks  map[string]bool // of objects of the chain that it has brought to their new names, or home
 
 	mu sync.Mutex
 	// given are the names that objects of the chain go to, or have gone to, at the end of their way, each to one of them.
@@ -107,7 +121,7 @@ func newCaravan(steps []*step) *caravan {
 		*last = append(*last, t)
 		to := naming.Fold(s.row.To)
 		c.waits[to] = append(c.waits[to], t)
-		c.marks[s.row.OpID] = true
+		c.marks[s.row.OpID], c.marks[s.row.HomeID()] = true, true
 		if s.row.Undoes != nil {
 			c.marks[s.row.Undoes.OpID] = true
 		}
@@ -119,17 +133,17 @@ func newCaravan(steps []*step) *caravan {
 // on from there. Objects that cannot go on, and those that wait for their names or belong to them, go home.
 func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.Record) error {
 	c := newCaravan(m.begin(rows, records))
-	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.find(ctx, c, t) }); err != nil {
+	if err := each(ctx, m, c.all, func(t *traveller) error { return m.find(ctx, c, t) }); err != nil {
 		return err
 	}
 	m.halt(c)
 	c.settle()
-	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.setOut(ctx, c, t) }); err != nil {
+	if err := each(ctx, m, c.all, func(t *traveller) error { return m.setOut(ctx, c, t) }); err != nil {
 		return err
 	}
 	m.halt(c)
 	c.settle()
-	if err := m.forEach(ctx, c.all, func(t *traveller) error { return m.reconnoitre(ctx, c, t) }); err != nil {
+	if err := each(ctx, m, c.all, func(t *traveller) error { return m.reconnoitre(ctx, c, t) }); err != nil {
 		return err
 	}
 	c.settle()
@@ -139,7 +153,7 @@ func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.R
 		}
 	}
 	m.hold.Advance(int64(len(rows)-len(c.all)), 0) // those that do not move
-	return m.forEachGroup(ctx, c, func(group []*traveller) error {
+	return each(ctx, m, c.groups, func(group []*traveller) error {
 		if err := m.arrive(ctx, c, group); err != nil {
 			return err
 		}
@@ -152,18 +166,11 @@ func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.R
 	})
 }
 
-func (m *mover) forEach(ctx context.Context, all []*traveller, do func(*traveller) error) error {
+// each does something for all, as much at once as there is room for.
+func each[T any](ctx context.Context, m *mover, all []T, do func(T) error) error {
 	return m.atOnce(ctx, func(begin func(func() error)) {
-		for _, t := range all {
-			begin(func() error { return do(t) })
-		}
-	})
-}
-
-func (m *mover) forEachGroup(ctx context.Context, c *caravan, do func([]*traveller) error) error {
-	return m.atOnce(ctx, func(begin func(func() error)) {
-		for _, group := range c.groups {
-			begin(func() error { return do(group) })
+		for _, one := range all {
+			begin(func() error { return m.inRoom(func() error { return do(one) }) })
 		}
 	})
 }
@@ -384,8 +391,8 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 		if err != nil {
 			return err
 		}
-		if there.Object.Key != "" {
-			t.at, t.now, t.left, t.leftMark = to, there.Object.Identity, archive.Identity{}, ""
+		if made(req, there) {
+			t.at, t.now, t.left, t.copied = to, there.Object.Identity, archive.Identity{}, ""
 			return nil
 		}
 	}
@@ -396,4 +403,13 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 		t.why = t.because(m, req.To, moveErr)
 	}
 	return nil
+}
+
+// made reports whether what is seen at the target of a request that was carried out is what it brought there, and nothing that somebody
+// has put there since.
+func made(req store.RenameRequest, there store.Sight) bool {
+	if there.Taken && there.Object.Mark == req.OpID {
+		return true
+	}
+	return req.Undoes != nil && there.Object.Mark != req.Undoes.OpID && there.Is(req.Undoes.Was)
 }

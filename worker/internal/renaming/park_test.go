@@ -289,3 +289,215 @@ func (w *world) crowded(t *rapid.T, b *bucketed, foreign map[archive.Key]string,
 		}
 	}
 }
+
+// An object has gone home to the name that an equal one, which somebody has deleted meanwhile, was to come back to.
+func TestUndoOfADuplicateThatIsGoneWhereAnotherOneIsHome(t *testing.T) {
+	w, b := inChain(t, true, "b -> c", "a -> b")
+	check(t, w.execute(claim{}))
+	u := w.planUndo(t)
+	check(t, u.executeOn(claim{}, stepped{b, func(req store.RenameRequest, step int) error {
+		switch {
+		case req.To == "a" && step == 0:
+			return b.Create(t.Context(), "a", strings.NewReader("foreign"))
+		case req.To == "c" && step == 0:
+			return b.Delete(t.Context(), req.From, archive.Identity{})
+		}
+		return nil
+	}}))
+	if diff := cmp.Diff(map[archive.Key]string{"b": "failed: conflict", "c": "failed: missing"}, u.outcomes(t)); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+}
+
+// Somebody puts another object at a name in between. It is not what was to be renamed.
+func TestNameInBetweenThatIsTakenOver(t *testing.T) {
+	w, b := inChain(t, false, "b -> c", "a -> b")
+	taken := false
+	st := lookout{stepped{b, func(store.RenameRequest, int) error { return nil }}, func(key archive.Key) {
+		if _, err := b.Stat(t.Context(), key); err != nil || key != "parked-a" || taken {
+			return
+		}
+		taken = true
+		check(t, b.Delete(t.Context(), key, archive.Identity{}))
+		check(t, b.Create(t.Context(), key, strings.NewReader("foreign")))
+	}}
+	check(t, w.executeOn(claim{}, st))
+	if diff := cmp.Diff(map[archive.Key]string{"a": "failed: missing", "b": "c"}, w.outcomes(t)); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	w.checkWorld(t, map[archive.Key]string{"parked-a": "foreign"})
+}
+
+// lookout is a bucket that tells when it is looked at.
+type lookout struct {
+	stepped
+	looks func(key archive.Key)
+}
+
+func (l lookout) Stat(ctx context.Context, key archive.Key) (archive.Object, error) {
+	l.looks(key)
+	return l.stepped.Stat(ctx, key)
+}
+
+// Of a group one object has its new name, and cannot go back, when another one finds that it cannot have its.
+func TestGroupThatIsTornInAChain(t *testing.T) {
+	w, b := inChain(t, false, "a.jpg -> b.jpg @ a.jpg", "a.xmp -> b.xmp @ a.jpg", "b.jpg -> c.jpg")
+	check(t, w.executeOn(claim{}, stepped{b, func(req store.RenameRequest, step int) error {
+		switch {
+		case req.To == "b.xmp" && step == 0:
+			return b.Create(t.Context(), "b.xmp", strings.NewReader("foreign"))
+		case strings.HasSuffix(req.OpID, "-retreat") && step == 2:
+			return store.ErrPermission
+		}
+		return nil
+	}}))
+	want := map[archive.Key]string{"a.jpg": "failed: group, at b.jpg", "a.xmp": "failed: conflict", "b.jpg": "c.jpg"}
+	if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	w.checkWorld(t, map[archive.Key]string{"b.xmp": "foreign"})
+}
+
+// A group was on its way home when the execution died, and all names are free when the next one looks.
+func TestGroupThatWasOnItsWayHome(t *testing.T) {
+	w, b := inChain(t, false, "a.jpg -> b.jpg @ a.jpg", "a.xmp -> b.xmp @ a.jpg", "b.jpg -> c.jpg")
+	err := w.executeOn(claim{}, stepped{b, func(req store.RenameRequest, step int) error {
+		switch {
+		case req.To == "b.xmp" && step == 0:
+			return b.Create(t.Context(), "b.xmp", strings.NewReader("foreign"))
+		case req.To == "a.jpg" && step == 3:
+			return errDead
+		}
+		return nil
+	}})
+	if err == nil {
+		t.Fatal("it did not die")
+	}
+	check(t, b.Delete(t.Context(), "b.xmp", archive.Identity{}))
+	check(t, w.execute(claim{}))
+	if diff := cmp.Diff(map[archive.Key]string{"a.jpg": "b.jpg", "a.xmp": "b.xmp", "b.jpg": "c.jpg"}, w.outcomes(t)); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	w.checkWorld(t, nil)
+}
+
+// As above, of a segment that has no records: the undo leaves the one that is home where it is.
+func TestUndoLeavesDuplicatesAtHome(t *testing.T) {
+	w, b := inChain(t, true, "b -> c", "a -> b")
+	parked := 0
+	hold := &weather{cancelled: 1}
+	err := w.executeOn(hold, stepped{b, func(req store.RenameRequest, step int) error {
+		if strings.HasSuffix(req.OpID, "-park") && step == 3 {
+			if parked++; parked == 2 {
+				hold.requests = 1
+			}
+		}
+		if req.To == "a" {
+			return errDead
+		}
+		return nil
+	}})
+	if err == nil {
+		t.Fatal("it did not die")
+	}
+	check(t, b.Delete(t.Context(), "parked-a", archive.Identity{}))
+	check(t, w.planUndo(t).execute(claim{}))
+	if diff := cmp.Diff(map[archive.Key]string{"another": "another", "b": "duplicate"}, contents(t, b)); diff != "" {
+		t.Errorf("after the undo (-want +got):\n%s", diff)
+	}
+}
+
+// Executions wait for all others: for a process that is gone for good, not without end, and also for one with a greater epoch, as it is
+// when Redis was lost and its clock went back.
+func TestWaitForOtherExecutions(t *testing.T) {
+	for name, test := range map[string]struct {
+		epoch     int64
+		cancelled bool
+		atMost    time.Duration
+	}{
+		"earlier":   {epoch: 7, atMost: time.Minute},
+		"later":     {epoch: 1000, atMost: time.Minute},
+		"cancelled": {epoch: 7, cancelled: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, b := inChain(t, false, "a -> b", "b -> c")
+				w.epoch = 99
+				before := contents(t, b)
+				e := ledger.Execution{Ref: w.ref(), Epoch: test.epoch, Process: ledger.Process{Worker: "w9", PID: 9, Host: "gone"}}
+				check(t, w.led.BeginExecution(t.Context(), e))
+				w.patient = true
+				w.running.Store(e.Epoch, true)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				began := time.Now()
+				err := w.executeIn(ctx, claim{cancelled: test.cancelled}, b)
+				if err == nil || !strings.Contains(err.Error(), "w9") || !strings.Contains(err.Error(), "stop that process") || time.Since(began) > test.atMost {
+					t.Errorf("after %v: Rename = %v, want an error that says what it waits for", time.Since(began), err)
+				}
+				if diff := cmp.Diff(before, contents(t, b)); diff != "" {
+					t.Errorf("it moved something (-want +got):\n%s", diff)
+				}
+				w.running.Delete(e.Epoch)
+				check(t, w.execute(claim{cancelled: test.cancelled}))
+			})
+		})
+	}
+}
+
+// However many chains a segment has, no more is in hand at once than the store asks for, and nothing less.
+func TestChainsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBucketed(false, 4)
+		w := &world{archive: &hooked{Store: b}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA}}
+		for i := range 60 {
+			key := archive.Key(fmt.Sprintf("%02d", i))
+			check(t, b.Create(t.Context(), key, strings.NewReader("content of "+string(key))))
+			o, err := b.Stat(t.Context(), key)
+			check(t, err)
+			to := archive.Key(fmt.Sprintf("%02d", i/10*10+(i+1)%10))
+			w.rows = append(w.rows, parkedIn(b, batch.Row{N: int64(i), From: key, To: to, Want: o.Identity, OpID: "op" + string(key), Chain: int64(i/10 + 1)}))
+		}
+		w.seal(t)
+		var mu sync.Mutex
+		now, most := 0, 0
+		check(t, w.executeOn(claim{}, lookout{stepped{b, func(store.RenameRequest, int) error { return nil }}, func(archive.Key) {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			now--
+			mu.Unlock()
+		}}))
+		if most != 4 {
+			t.Errorf("%d at once, want 4", most)
+		}
+	})
+}
+
+// Each look of the plan of an undo is a request, and a chain may have 20,000 objects. An undo that is cancelled does not look at all of them.
+func TestUndoOfALongChainIsCancelled(t *testing.T) {
+	const n = 2000
+	var moves []string
+	for i := range n {
+		moves = append(moves, fmt.Sprintf("%04d -> %04d", n-1-i, n-i))
+	}
+	w, b := inChain(t, false, moves...)
+	looks := 0
+	st := lookout{stepped{bucketed: b}, func(archive.Key) { looks++ }}
+	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil }
+	u := batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA}
+	check(t, planning.Undo(t.Context(), whileLooking{&looks}, w.led, st, u, 1, over, func(string) {}))
+	if looks == 0 || looks > n {
+		t.Errorf("%d looks at %d objects after it was cancelled", looks, n)
+	}
+}
+
+// whileLooking is a claim of an undo that is cancelled when it has begun to look.
+type whileLooking struct{ looks *int }
+
+func (whileLooking) Held() error          { return nil }
+func (w whileLooking) Cancelled() bool    { return *w.looks > 0 }
+func (whileLooking) Advance(int64, int64) {}

@@ -27,7 +27,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +37,7 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/store"
+	"github.com/reshelf/reshelf/worker/internal/panics"
 )
 
 // Hold is the claim under which work is done. It is safe for concurrent use.
@@ -59,7 +59,7 @@ type Segment struct {
 	Plan      batch.Plan
 	Execution ledger.Execution // its Ref names the segment
 	// Ended reports whether another execution will certainly move nothing more. Objects with names in between are not touched before
-	// all earlier ones have ended; meanwhile Note tells what is waited for.
+	// all others have ended; meanwhile Note tells what is waited for, and after a while Rename returns an error that says so.
 	Ended func(context.Context, ledger.Execution) (bool, error)
 	Note  func(string)
 }
@@ -95,7 +95,7 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 	if settled, err := adopt(ctx, led, w, exec.Ref); settled || err != nil {
 		return err
 	}
-	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime,
+	m := &mover{hold: hold, led: led, archive: st, ref: exec.Ref, room: make(chan struct{}, max(1, st.Properties().Parallel)), singleWriter: b.AssumeSingleWriter, again: exec.Again, keepsMTime: st.Properties().KeepsMTime,
 		chains: st.Properties().AtomicRename && !b.AssumeSingleWriter, exchanges: st.Properties().Exchange && !b.AssumeSingleWriter, method: b.Method()}
 	if batch.Parked(rows) {
 		if err := m.alone(ctx, seg); err != nil {
@@ -185,6 +185,7 @@ type mover struct {
 	exchanges    bool // and exchange them
 	method       batch.Method
 
+	room    chan struct{} // holds one for each thing in hand, see inRoom
 	touched touched
 	// there: the archive holds something, so an object that is not found is missing.
 	there atomic.Bool
@@ -230,10 +231,10 @@ func (m *mover) rows(ctx context.Context, rows []batch.Row) ([]batch.Record, err
 // atOnce does what all hands over, as much at once as the store asks for. After an error nothing more is begun, and what was begun goes on.
 func (m *mover) atOnce(ctx context.Context, all func(begin func(func() error))) error {
 	units, ended := errgroup.WithContext(ctx)
-	units.SetLimit(max(1, m.archive.Properties().Parallel))
+	units.SetLimit(cap(m.room))
 	all(func(do func() error) {
 		units.Go(func() (err error) {
-			defer caught(&err)
+			defer panics.Catch(&err)
 			if ended.Err() != nil {
 				return context.Cause(ended)
 			}
@@ -241,10 +242,16 @@ func (m *mover) atOnce(ctx context.Context, all func(begin func(func() error))) 
 		})
 	})
 	err := units.Wait()
-	if p, ok := errors.AsType[panicked](err); ok {
-		panic(p.Error()) // where the caller can catch it, as if there were no goroutines
-	}
+	panics.Rethrow(err)
 	return err
+}
+
+// inRoom does one thing when there is room for it. What it does must not call inRoom: chains are at once, and objects of each, and
+// all of these are no more than the store asks for.
+func (m *mover) inRoom(do func() error) error {
+	m.room <- struct{}{}
+	defer func() { <-m.room }()
+	return do()
 }
 
 // unit is how many of the first rows must be carried out one after another: the rows of a group or of a chain.
@@ -254,17 +261,6 @@ func unit(rows []batch.Row) int {
 		end++
 	}
 	return end
-}
-
-// panicked is a panic with its stack.
-type panicked struct{ text string }
-
-func (p panicked) Error() string { return p.text }
-
-func caught(err *error) {
-	if cause := recover(); cause != nil {
-		*err = panicked{fmt.Sprintf("%v\n%s", cause, debug.Stack())}
-	}
 }
 
 // unit carries out a chain, a group or a single row, and says what became of the rows.
@@ -284,6 +280,11 @@ func (m *mover) bonded(ctx context.Context, c *chain, rows []batch.Row, records 
 	if batch.Parked(rows) {
 		return m.byWayOf(ctx, rows, records)
 	}
+	return m.inRoom(func() error { return m.inOrder(ctx, c, rows, records) })
+}
+
+// inOrder is bonded for rows whose objects have no names in between.
+func (m *mover) inOrder(ctx context.Context, c *chain, rows []batch.Row, records []batch.Record) error {
 	if m.chains && !m.copies() && batch.Circular(rows) {
 		if err := m.circle(ctx, rows, records, c.blocks(rows)); err != nil {
 			return err

@@ -111,6 +111,7 @@ type world struct {
 	untrue bool
 	// running are the epochs of executions that have not returned.
 	running sync.Map
+	patient bool // executions wait for those, instead of giving up with errRunning
 }
 
 // twin is the same world to another worker, whose executions have greater epochs, with its own way to the ledger.
@@ -122,10 +123,11 @@ func (w *world) twin(epoch int64, led *ledger.Ledger) *world {
 var errRunning = errors.New("an earlier execution is running")
 
 func (w *world) ended(_ context.Context, e ledger.Execution) (bool, error) {
-	if _, is := w.running.Load(e.Epoch); is {
+	_, is := w.running.Load(e.Epoch)
+	if is && !w.patient {
 		return false, errRunning
 	}
-	return true, nil
+	return !is, nil
 }
 
 // newWorld writes an object for each from of the moves "from -> to", all of one group if group is set. A move whose

@@ -25,9 +25,10 @@ type traveller struct {
 	*step
 	at  stop
 	now archive.Identity // of the object there
-	// left is the identity at the name before, where the object is at that name too: a copy was made and nothing deleted yet. It bears leftMark.
-	left     archive.Identity
-	leftMark string
+	// left is the identity at the name before, where the object is at that name too: a copy was made and nothing deleted yet.
+	left archive.Identity
+	// copied is the mark of the copy at the name in between where the object is parked and at its old name, too.
+	copied string
 	// why is the reason not to go on, or of what is left where the object has arrived.
 	why *reason
 }
@@ -44,17 +45,17 @@ func (t *traveller) locate(c *caravan, from, between, to store.Sight) {
 	}
 	atHome := marked(from, t.row.HomeID()) || from.Is(t.row.Want) && (!c.marks[from.Object.Mark] || t.row.Undoes != nil && from.Object.Mark == t.row.Undoes.OpID)
 	atPark := marked(between, t.row.ParkID(), t.row.RetreatID()) || t.row.Undoes != nil && marked(between, t.row.Undoes.ParkID(), t.row.Undoes.RetreatID())
-	t.left, t.leftMark = archive.Identity{}, ""
+	t.left, t.copied = archive.Identity{}, ""
 	switch {
 	case marked(to, t.row.OpID), t.row.Undoes != nil && t.row.Undoes.Was.Version != "" && t.row.Undoes.Was.Version == to.Object.Version && to.Is(t.row.Undoes.Was) && !atHome:
 		t.at, t.now = arrived, to.Object.Identity
 		if atPark {
-			t.left, t.leftMark = between.Object.Identity, between.Object.Mark
+			t.left = between.Object.Identity
 		}
 	case atPark:
 		t.at, t.now = parked, between.Object.Identity
 		if atHome {
-			t.left, t.leftMark = from.Object.Identity, from.Object.Mark
+			t.left, t.copied = from.Object.Identity, between.Object.Mark
 		}
 	case atHome:
 		t.at, t.now = home, from.Object.Identity
@@ -82,13 +83,10 @@ func (t *traveller) both() bool { return t.left != (archive.Identity{}) }
 // source is the identity that the object has where the next part of the way begins.
 func (t *traveller) source() archive.Identity { return cmp.Or(t.left, t.now) }
 
-// outward is the request that brings an object from its old name to the name in between.
+// outward is the request that brings an object from its old name to the name in between. If a copy is there already, be it on its way
+// home or begun by what is undone, what is left at the old name goes.
 func (t *traveller) outward() store.RenameRequest {
-	req := store.RenameRequest{From: t.row.From, To: t.row.Park, Want: t.source(), OpID: t.row.ParkID()}
-	if u := t.row.Undoes; u != nil && t.both() && t.leftMark == u.OpID { // it may have been begun by what is undone
-		req.Undoes = &store.Undone{OpID: u.OpID, Was: t.now}
-	}
-	return req
+	return store.RenameRequest{From: t.row.From, To: t.row.Park, Want: t.source(), OpID: cmp.Or(t.copied, t.row.ParkID())}
 }
 
 // undoes lets the copy at the name in between go where the original comes back.
@@ -140,9 +138,13 @@ func (t *traveller) report() {
 	switch t.at {
 	case arrived:
 		t.done(t.now)
-		if t.both() {
+		switch {
+		case t.both():
 			t.record.Outcome, t.record.Reason = batch.Failed, batch.ReasonIO
 			t.record.Message = fmt.Sprintf("it is at its new name, and a copy of it is left at the name %s, which could not be deleted: %s", t.row.Park.Text(), t.why.message)
+		case t.why != nil:
+			t.record.Outcome, t.record.Reason = batch.Failed, batch.ReasonGroup
+			t.record.Message = t.why.message + "; it had moved already and could not be moved back"
 		}
 	case parked:
 		if t.both() {
