@@ -318,6 +318,20 @@ func (l *Ledger) SegmentExecutions(ctx context.Context, ref batch.Ref) iter.Seq2
 	return l.executions(ctx, Key(ref.Batch, "executions", string(ref.Step), number(ref.Generation), number(ref.Segment), ""))
 }
 
+// Follows reports whether another execution of the same segment began before e, ended or not.
+func (l *Ledger) Follows(ctx context.Context, e Execution) (bool, error) {
+	prefix := Key(e.Batch, "executions", string(e.Step), number(e.Generation), number(e.Segment), "")
+	for name, err := range l.names(ctx, string(prefix)) {
+		if err != nil {
+			return false, err
+		}
+		if !strings.HasSuffix(name, endedSuffix) {
+			return name < epochText(e.Epoch), nil // the first one
+		}
+	}
+	return false, nil
+}
+
 func (l *Ledger) executions(ctx context.Context, prefix archive.Key) iter.Seq2[Execution, error] {
 	return func(yield func(Execution, error) bool) {
 		var open archive.Key
