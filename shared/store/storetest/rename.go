@@ -173,7 +173,9 @@ func (f fixture) renameRepeated() {
 		f.Fatal(err)
 	}
 	for _, req := range []store.RenameRequest{ab, ba, ab} {
-		if err := f.Rename(f.Context(), req); err != nil {
+		err := f.Rename(f.Context(), req)
+		unproven := req.Want.Inode == 0 && !f.Properties().Marks && errors.Is(err, store.ErrChanged) // an identity alone is not enough
+		if err != nil && !unproven {
 			f.Errorf("repeated after another object took the source's name: %v", err)
 		}
 	}
