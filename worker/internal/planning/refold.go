@@ -3,6 +3,7 @@ package planning
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -10,16 +11,26 @@ import (
 )
 
 // findSpelled lists how the names of rows are spelled that the archive does not tell from those that their objects had.
-func (u *undoer) findSpelled(ctx context.Context, rows []batch.Row) (err error) {
-	var keys []archive.Key
+func (u *undoer) findSpelled(ctx context.Context, rows []batch.Row) error {
+	u.spelled = map[archive.Key]bool{}
+	in := map[archive.Key][]archive.Key{} // by folder
 	for _, r := range rows {
 		if r.Chain == 0 && r.Park != "" && r.SameFolded() {
-			keys = append(keys, r.From, r.To)
+			in[r.From.Dir()] = append(in[r.From.Dir()], r.From, r.To)
 		}
 	}
-	u.hold.Advance(0, 0)
-	u.spelled, err = store.Spelled(ctx, u.archive, keys...)
-	return err
+	for _, keys := range in {
+		if err := u.check(ctx); err != nil {
+			return err
+		}
+		u.hold.Advance(0, 0)
+		spelled, err := store.Spelled(ctx, u.archive, keys...)
+		if err != nil {
+			return err
+		}
+		maps.Copy(u.spelled, spelled)
+	}
+	return nil
 }
 
 // reverseParked is reverse of a row whose object had a name in between, and is known by its identity: it may still be there.
