@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -183,19 +184,20 @@ func (w *world) finishFolded(t tester, records map[archive.Key]batch.Record) {
 }
 
 // dead lets the n-th rename, and all operations after it, fail; last: that one is carried out.
-func (w *world) dead(n int, last bool) {
-	renames := 0
+func (w *world) dead(n int64, last bool) {
+	var renames atomic.Int64
 	w.archive.before = func(op string, _ archive.Key) error {
+		now := renames.Load()
 		if op == "rename" {
-			renames++
+			now = renames.Add(1)
 		}
-		if renames > n || renames == n && !last {
+		if now > n || now == n && !last {
 			return errDead
 		}
 		return nil
 	}
 	w.archive.after = func(string, archive.Key) error {
-		if renames >= n {
+		if renames.Load() >= n {
 			return errDead
 		}
 		return nil
@@ -218,7 +220,7 @@ func wantContents(t *testing.T, st store.Store, want ...archive.Key) {
 // An execution dies before or after each of the two renames; the one that follows ends the way, or says truly that the batch was cancelled.
 func TestFoldedIsInterrupted(t *testing.T) {
 	for name, open := range foldingStores() {
-		for renames := 1; renames <= 3; renames++ {
+		for renames := int64(1); renames <= 3; renames++ {
 			for _, last := range []bool{false, true} {
 				for _, cancelled := range []bool{false, true} {
 					t.Run(fmt.Sprintf("%s/%d %t %t", name, renames, last, cancelled), func(t *testing.T) {
@@ -245,7 +247,7 @@ func TestFoldedIsInterrupted(t *testing.T) {
 // A batch is undone whose execution died and was never followed.
 func TestUndoOfFoldedThatWasNotRecorded(t *testing.T) {
 	for name, open := range foldingStores() {
-		for renames := 1; renames <= 5; renames++ {
+		for renames := int64(1); renames <= 5; renames++ {
 			t.Run(fmt.Sprintf("%s/%d", name, renames), func(t *testing.T) {
 				w := folded(t, open(), "A.JPG -> A.jpg @ A.JPG", "A.XMP -> A.xmp @ A.JPG", "B.JPG -> B.jpg")
 				w.dead(renames, true)
