@@ -11,7 +11,7 @@ ENGINE  := ./worker/internal/exiftool/... ./worker/internal/inspecting ./worker/
 
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help build test engine s3-servers compat-minio stores check lint bench bench-metadata bench-plan bench-rename fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
+.PHONY: help build test engine s3-servers compat-minio folding stores check lint bench bench-metadata bench-plan bench-rename fuzz chart demo clean bin/reshelf bin/reshelf-worker bin/reshelf-dashboard
 
 help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ s3-servers: ## builds the S3 servers that tests start (minutes the first time)
 compat-minio: s3-servers ## the tests of S3 on the last release of MinIO, too (builds it the first time: minutes)
 	@.ci/s3/build minio >/dev/null
 	RESHELF_COMPAT_MINIO=1 $(GO) test -race -shuffle=on ./shared/store/s3store/...
+
+folding: ## the tests that need a mounted file system that folds case (root, /dev/fuse; not in make test)
+	.ci/install fuse3
+	.ci/foldfs/run $(GO) test -count=1 -timeout 10m -run 'Folding|FoldsCase|AnotherCase' -skip '/share/.*Races' ./shared/store/filestore ./shared/systemtest
 
 stores: s3-servers ## runs the conformance suites of all stores and writes the tables of docs/stores.md; RESHELF_COMPAT_MINIO=1: on MinIO, too
 	@[ "$$RESHELF_COMPAT_MINIO" != 1 ] || .ci/s3/build minio >/dev/null

@@ -3,6 +3,7 @@ package batch
 import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/digest"
+	"github.com/reshelf/reshelf/shared/naming"
 )
 
 // Row is one line of a plan: from, to, or why not.
@@ -26,8 +27,9 @@ type Row struct {
 	// Chain is the number, from 1, of objects that wait for one another to leave the names that they get, and 0 for all others.
 	// Rows of a chain are in one segment, one after the other, each after those that it waits for, except within a circle (see Bonds).
 	Chain int64 `json:"chain,omitempty"`
-	// Park is the name that an object of a chain has in between, where renames take two steps: all of the chain leave their names before
-	// any gets its new one. It is "" where that is not needed.
+	// Park is the name that an object has in between. Objects of a chain have one where renames take two steps: all of the chain leave their
+	// names before any gets its new one. Objects in no chain have one where the store folds names, and SameFolded is true of one of the group.
+	// It is "" where that is not needed.
 	Park archive.Key `json:"park,omitempty"`
 	// DateSource is the tag that a date in the name came from.
 	DateSource string `json:"dateSource,omitempty"`
@@ -77,6 +79,12 @@ func retreatID(opID string) string { return opID + "-retreat" }
 
 // Moves reports whether the row is to be renamed.
 func (r Row) Moves() bool { return r.Outcome == "" }
+
+// SameFolded reports whether the old and the new name differ only in case or in the form of letters, so that a store that folds names may
+// take them for one.
+func (r Row) SameFolded() bool {
+	return r.From != r.To && naming.Fold(r.From) == naming.Fold(r.To)
+}
 
 // Follows reports whether a row that comes after other in a plan must be carried out after it, by the same worker: both are of one
 // group or chain.

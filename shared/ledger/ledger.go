@@ -318,6 +318,20 @@ func (l *Ledger) SegmentExecutions(ctx context.Context, ref batch.Ref) iter.Seq2
 	return l.executions(ctx, Key(ref.Batch, "executions", string(ref.Step), number(ref.Generation), number(ref.Segment), ""))
 }
 
+// Repeated reports whether the segment of e has other executions than e, ended or not.
+func (l *Ledger) Repeated(ctx context.Context, e Execution) (bool, error) {
+	prefix := Key(e.Batch, "executions", string(e.Step), number(e.Generation), number(e.Segment), "")
+	for name, err := range l.names(ctx, string(prefix)) {
+		if err != nil {
+			return false, err
+		}
+		if !strings.HasSuffix(name, endedSuffix) && name != epochText(e.Epoch) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 func (l *Ledger) executions(ctx context.Context, prefix archive.Key) iter.Seq2[Execution, error] {
 	return func(yield func(Execution, error) bool) {
 		var open archive.Key

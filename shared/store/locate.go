@@ -30,6 +30,33 @@ func Look(ctx context.Context, st Store, key archive.Key) (Sight, error) {
 	return Sight{Taken: true, Object: o}, err
 }
 
+// Spelled are those of the keys that a listing has exactly so, which Stat does not tell where names are folded. It lists each folder of
+// the keys once.
+func Spelled(ctx context.Context, st Store, keys ...archive.Key) (map[archive.Key]bool, error) {
+	wanted, folders, spelled := map[archive.Key]bool{}, map[archive.Key]bool{}, map[archive.Key]bool{}
+	for _, key := range keys {
+		wanted[key], folders[key.Dir()] = true, true
+	}
+	for dir := range folders {
+		opts := ListOptions{Skip: func(key archive.Key, isDir bool) bool {
+			if isDir {
+				return len(key) > len(dir)
+			}
+			return !wanted[key]
+		}}
+		if dir != "" {
+			opts.Prefix = string(dir) + "/"
+		}
+		for e, err := range st.List(ctx, opts) {
+			if err != nil {
+				return nil, err
+			}
+			spelled[e.Key] = e.Kind == Regular
+		}
+	}
+	return spelled, nil
+}
+
 // Place says where the object of a rename is.
 type Place int
 

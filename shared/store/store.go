@@ -179,7 +179,7 @@ type Properties struct {
 	RenameMethod string
 	// Remedy says what would make renames safe, where GuardedRename is false.
 	Remedy string
-	// FoldsCase: "A" and "a" are one key.
+	// FoldsCase: "A" and "a" are one key. Stat finds an object by either, and only a listing tells which one it has.
 	FoldsCase bool
 	// Folders: what is the prefix of a key is a folder, and cannot be an object too. Where false, "a" and "a/b" may both
 	// be objects.

@@ -181,7 +181,11 @@ func examine(ctx context.Context, stores *storeurl.Opener, root archive.Root) []
 	if !p.GuardedRename {
 		rename = Finding{"renames", "warn", "not safe while others write, by " + p.RenameMethod, p.Remedy}
 	}
-	return append(out, rename, examineNames(p))
+	out = append(out, rename, examineNames(p))
+	if p.FoldsCase {
+		out = append(out, Finding{Name: "case of names", State: "ok", Detail: "folds case: two names that differ only in it are one; to change it takes a name in between"})
+	}
+	return out
 }
 
 // examineNames says whether objects can get names that others of their batch have.

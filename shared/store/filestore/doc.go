@@ -25,7 +25,7 @@
 // the target carries the request's OpID in the extended attribute user.reshelf.op. Where both names lead to one inode,
 // the source is removed only if link+unlink is this file system's method, the single writer was assumed, the link count
 // is at least 2 and both names are listed exactly so: on a file system that folds case "A" and "a" are one link, and
-// removing either would lose the file. Changes of case only are refused there.
+// removing either would lose the file. A change of case alone takes two renames there, by way of another name.
 //
 // # Exchanging
 //

@@ -2,6 +2,8 @@
 
 package filestore
 
+import "golang.org/x/sys/unix"
+
 // SetStep makes s call step between the steps of every protocol, with the step's name.
 func (s *Store) SetStep(step func(name string)) { s.step = step }
 
@@ -25,6 +27,15 @@ func (s *Store) NameCopies() { s.named = true }
 func (s *Store) Unguard() {
 	s.props = fileSystem{keepsInode: true}.properties(s.props.Root)
 }
+
+// Guard gives s the properties of vfat.
+func (s *Store) Guard() {
+	fs := fileSystemOfType(unix.MSDOS_SUPER_MAGIC)
+	s.keepsInode, s.props = fs.keepsInode, fs.properties(s.props.Root)
+}
+
+// FoldCase makes s believe that its file system folds case.
+func (s *Store) FoldCase() { s.props.FoldsCase = true }
 
 // AllowExchange lets s exchange names although the type of the file system does not say that they can be told apart for good: files
 // that were just made can.

@@ -88,6 +88,9 @@ func (s *Store) open(root archive.Root) (err error) {
 	if err != nil {
 		return classify(err)
 	}
+	if !s.ledger && !fs.foldsCase {
+		fs.foldsCase = foldsNames(dir)
+	}
 	s.keepsInode = fs.keepsInode
 	s.props = fs.properties(root)
 	return nil
@@ -115,7 +118,8 @@ func makeLedger(dir string) error {
 	return fsyncDir(f)
 }
 
-// Properties implements store.Store. They follow from the type of the root's file system.
+// Properties implements store.Store. They follow from the type of the root's file system, and whether it folds case also from a look at
+// the names in the root.
 func (s *Store) Properties() store.Properties { return s.props }
 
 // Close implements store.Store.

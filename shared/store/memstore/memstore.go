@@ -21,11 +21,13 @@ import (
 // Store is a tree of objects in memory. Folders exist only while they hold objects. It implements store.Store.
 type Store struct {
 	root archive.Root
+	fold func(archive.Key) string // names that it makes equal are one; nil: it makes none equal
 
 	mu      sync.Mutex
 	objects map[archive.Key]object
-	folders map[archive.Key]int // objects below each folder
-	written int64               // objects written so far
+	folders map[archive.Key]int    // objects below each folder
+	spelled map[string]archive.Key // what is there, folded; only where names are folded
+	written int64                  // objects written so far
 }
 
 type object struct {
@@ -40,9 +42,17 @@ func New(root archive.Root) *Store {
 	return &Store{root: root, objects: make(map[archive.Key]object), folders: make(map[archive.Key]int)}
 }
 
+// NewFolding is New of a store in which names that fold makes equal are one, as on file systems that fold case. Objects and folders keep the
+// names with which they were made.
+func NewFolding(root archive.Root, fold func(archive.Key) string) *Store {
+	s := New(root)
+	s.fold, s.spelled = fold, make(map[string]archive.Key)
+	return s
+}
+
 // Properties implements store.Store. Parallel is more than 1 so that tests work on several objects at once.
 func (s *Store) Properties() store.Properties {
-	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, GuardedCopy: true, AtomicRename: true, Exchange: true, RenameMethod: "memory", Folders: true, Parallel: 4}
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, GuardedCopy: true, AtomicRename: true, Exchange: true, RenameMethod: "memory", FoldsCase: s.fold != nil, Folders: true, Parallel: 4}
 }
 
 // Close implements store.Store. The objects stay.
@@ -64,8 +74,28 @@ func failed(op string, key archive.Key, err error) error {
 	return fmt.Errorf("%s %s: %w", op, key.Text(), err)
 }
 
+// actual is the key as it is spelled, as far as it is there; the lock is held.
+func (s *Store) actual(key archive.Key) archive.Key {
+	if s.fold == nil || key == "" {
+		return key
+	}
+	if there, ok := s.spelled[s.fold(key)]; ok {
+		return there
+	}
+	return below(s.actual(key.Dir()), key)
+}
+
+// below is the key with another folder.
+func below(dir, key archive.Key) archive.Key {
+	if dir == "" {
+		return key
+	}
+	return dir + "/" + archive.Key(key.Base())
+}
+
 // get finds an object; the lock is held.
 func (s *Store) get(key archive.Key) (object, error) {
+	key = s.actual(key)
 	if o, ok := s.objects[key]; ok {
 		return o, nil
 	}
@@ -77,6 +107,7 @@ func (s *Store) get(key archive.Key) (object, error) {
 
 // free reports ErrExist if key, or a folder above it, is taken; the lock is held.
 func (s *Store) free(key archive.Key) error {
+	key = s.actual(key)
 	if s.folders[key] > 0 {
 		return store.ErrExist
 	}
@@ -90,22 +121,40 @@ func (s *Store) free(key archive.Key) error {
 
 // put and drop keep the folders right; the lock is held.
 func (s *Store) put(key archive.Key, o object) {
+	key = s.actual(key)
 	s.drop(key)
 	s.objects[key] = o
+	s.spell(key)
 	for dir := key.Dir(); dir != ""; dir = dir.Dir() {
 		s.folders[dir]++
+		s.spell(dir)
 	}
 }
 
 func (s *Store) drop(key archive.Key) {
+	key = s.actual(key)
 	if _, ok := s.objects[key]; !ok {
 		return
 	}
 	delete(s.objects, key)
+	s.unspell(key)
 	for dir := key.Dir(); dir != ""; dir = dir.Dir() {
 		if s.folders[dir]--; s.folders[dir] == 0 {
 			delete(s.folders, dir)
+			s.unspell(dir)
 		}
+	}
+}
+
+func (s *Store) spell(key archive.Key) {
+	if s.fold != nil {
+		s.spelled[s.fold(key)] = key
+	}
+}
+
+func (s *Store) unspell(key archive.Key) {
+	if s.fold != nil {
+		delete(s.spelled, s.fold(key))
 	}
 }
 
@@ -223,6 +272,7 @@ func (s *Store) Create(ctx context.Context, key archive.Key, body io.Reader) err
 // Replace implements store.Store.
 func (s *Store) Replace(ctx context.Context, key archive.Key, body io.Reader) error {
 	return failed("replace", key, s.write(ctx, key, body, func(key archive.Key) error {
+		key = s.actual(key)
 		if _, ok := s.objects[key]; ok {
 			return nil
 		}
@@ -312,7 +362,7 @@ func (s *Store) exchange(req store.ExchangeRequest) error {
 	case !req.WantA.Same(a.identity) || !req.WantB.Same(b.identity):
 		return store.ErrChanged
 	}
-	s.objects[req.A], s.objects[req.B] = b, a
+	s.objects[s.actual(req.A)], s.objects[s.actual(req.B)] = b, a
 	return nil
 }
 
@@ -400,7 +450,7 @@ func (s *Store) Copied(ctx context.Context, req store.CopyRequest) (bool, error)
 // copied reports whether the target is a copy of the source: of the same content and time; the lock is held.
 func (s *Store) copied(req store.CopyRequest) bool {
 	dst, err := s.get(req.To)
-	if err != nil || req.From == req.To {
+	if err != nil || s.actual(req.From) == s.actual(req.To) {
 		return false
 	}
 	if req.Link {

@@ -47,7 +47,7 @@ func (f fixture) createAllowed(keys []archive.Key) []archive.Key {
 	f.Helper()
 	var made []archive.Key
 	keys = slices.DeleteFunc(keys, func(key archive.Key) bool { _, err := archive.ParseKey(string(key)); return err != nil })
-	for _, key := range f.possible(keys) {
+	for _, key := range f.apart(f.possible(keys)) {
 		if conflicts(made, key) {
 			continue
 		}

@@ -100,8 +100,8 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 	waiting := 0
 	return r.eachUnit(ctx, units, verdicts, func(number int64, u *unit, against []verdict) error {
 		refused := slices.ContainsFunc(against, func(v verdict) bool { return v.Awaits == "" })
-		if refused || waiting+len(against) > r.maxWaits && len(against) > 0 {
-			return nil // it does not move
+		if refused || slices.ContainsFunc(u.Rows, r.refolded) || waiting+len(against) > r.maxWaits && len(against) > 0 {
+			return nil // it does not move, or not in a chain
 		}
 		waiting += len(against)
 		e := end{unit: number, rows: int32(len(u.Rows)), bytes: u.stored()}

@@ -21,7 +21,7 @@ func (p *planner) want(ctx context.Context, units, wishes *extsort.Sorter, u *un
 		if !r.Moves() {
 			continue
 		}
-		if err := addJSON(ctx, wishes, pathOf(r.To).item(markWish, id), wish{Row: i, From: r.From}); err != nil {
+		if err := addJSON(ctx, wishes, pathOf(r.To).item(markWish, id), wish{Row: i, From: r.From, Moved: r.From.Dir() != r.To.Dir()}); err != nil {
 			return err
 		}
 	}
@@ -32,6 +32,8 @@ func (p *planner) want(ctx context.Context, units, wishes *extsort.Sorter, u *un
 type wish struct {
 	Row  int         `json:"i"` // its number in the unit
 	From archive.Key `json:"f"`
+	// Moved: the name is in another folder, by its exact name.
+	Moved bool `json:"m,omitempty"`
 }
 
 // verdict says why a wish was not granted.
@@ -81,8 +83,9 @@ type checker struct {
 	// refuse takes the verdict about a wish of unit id, or a condition; wishes that it is not called for are granted.
 	refuse func(id string, w wish, v verdict) error
 	// all: of several that want one name none gets it (policies stop and skip); otherwise the first by id.
-	all       bool
-	foldsCase bool
+	all bool
+	// foldsCase: the archive does not tell names that fold equal; refolds: all the same an object can get such a name, in its folder.
+	foldsCase, refolds bool
 	// chain: a name that an object has may be wanted on condition that it moves away.
 	chain bool
 	// copies: objects keep their names.
@@ -207,7 +210,11 @@ func (c *checker) judge(w wish) (verdict, bool) {
 	case own && c.copies:
 		v.Final = true
 		v.Message = "it would differ from its copy only in case, or in the form of letters, which counts as one name; change the template"
-	case own && c.foldsCase:
+	case own && c.refolds && w.Moved:
+		v.Final = true
+		v.Message = "the new name differs from the old one in the case of a folder, or in the form of its letters, and this archive takes both for one folder; " +
+			"rename the folder by hand, to another name and then to this one, or let the template keep its name ({dir})"
+	case own && c.foldsCase && !c.refolds:
 		v.Final = true
 		v.Message = "the archive does not tell the new name from the old one; rename it to another name first"
 	case own || c.here.presents == 0:

@@ -14,13 +14,16 @@ import (
 // parkMark begins the last segment of names in between. It is no hidden name: what is left there is listed like any object.
 const parkMark = "reshelf-"
 
-// park gives the row of a chain a name in between, unless it has one, where that is needed.
-func (d *desk) park(r *batch.Row) {
-	switch {
-	case r.Chain == 0 || !r.Moves() || !d.parks():
-		r.Park = ""
-	case r.Park == "":
-		r.Park = parkName(*r, d.props)
+// park gives the rows of a chain or group names in between, unless they have one, where that is needed.
+func (d *desk) park(rows []batch.Row) {
+	needed := rows[0].Chain != 0 && d.parks() || rows[0].Chain == 0 && slices.ContainsFunc(rows, d.refolded)
+	for i := range rows {
+		switch r := &rows[i]; {
+		case !needed || !r.Moves():
+			r.Park = ""
+		case r.Park == "":
+			r.Park = parkName(*r, d.props)
+		}
 	}
 }
 
@@ -53,6 +56,12 @@ const maxSegment = 255
 // parkNote tells of objects that go by way of names in between.
 func parkNote(n int64) string {
 	return fmt.Sprintf("%s get names that others of this batch leave: all of these are first copied to names in between (%s…), which takes two copies of each",
+		objects(n), parkMark)
+}
+
+// refoldNote tells of objects whose new names the archive does not tell from their old ones.
+func refoldNote(n int64) string {
+	return fmt.Sprintf("%s get names that this archive does not tell from their old ones (another case, or form of letters): these are renamed by way of names in between (%s…)",
 		objects(n), parkMark)
 }
 

@@ -138,6 +138,13 @@ func (d *desk) parks() bool {
 	return d.props.Parks && !d.props.AtomicRename && !d.batch.Copies() && (d.props.GuardedRename || d.batch.AssumeSingleWriter)
 }
 
+// refolds reports whether objects may get names that the archive does not tell from their old ones, by way of names in between. In a bucket
+// that folds names the marks of copies would not tell where an object is.
+func (d *desk) refolds() bool { return d.props.FoldsCase && !d.props.Marks && !d.batch.Copies() }
+
+// refolded reports whether a row is renamed so.
+func (d *desk) refolded(r batch.Row) bool { return d.refolds() && r.Moves() && r.SameFolded() }
+
 // exchanges reports whether objects of the batch may exchange their names.
 func (d *desk) exchanges() bool { return d.chains() && d.props.Exchange }
 

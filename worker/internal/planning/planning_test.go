@@ -259,6 +259,9 @@ func (w *world) applyOne(t tester, r batch.Row, circular bool) {
 	case from == r.To:
 	case err == nil && circular:
 		check(t, w.archive.Exchange(ctx, store.ExchangeRequest{A: from, B: r.To, WantA: r.Want, WantB: there.Identity}))
+	case r.Park != "":
+		check(t, w.archive.Rename(ctx, store.RenameRequest{From: from, To: r.Park, Want: r.Want, OpID: r.ParkID()}))
+		check(t, w.archive.Rename(ctx, store.RenameRequest{From: r.Park, To: r.To, Want: r.Want, OpID: r.OpID}))
 	default:
 		check(t, w.archive.Rename(ctx, store.RenameRequest{From: from, To: r.To, Want: r.Want, OpID: r.OpID}))
 	}

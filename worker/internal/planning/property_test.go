@@ -53,6 +53,7 @@ func drawObjects(t *rapid.T) []object {
 var templates = []string{
 	"{date:%d}{ext}", "n/{date:%d}{ext}", `{date:%d??"x"}{ext}`, "x{ext}", "n/x.jpg", "{dir}/x{ext}", "{date:%d}", "{date:%d}/{date:%d}{ext}",
 	"{date:%d}/n", `n/{date:%d|replace("01","IMG_1")|replace("02","IMG_O1")}{ext}`, `[{date:%d}/]n`,
+	"{dir}/{name|lower}{ext|lower}", "{dir}/{name}{ext|upper}",
 }
 
 // seconds are templates for names that are taken. They give the same name again after the rename, as far as extensions and folders
@@ -69,11 +70,38 @@ func drawSecond(t *rapid.T, b batch.Batch) {
 	}
 }
 
+// drawWorld draws whether the archive folds names.
+func drawWorld(t *rapid.T) *world {
+	if rapid.Bool().Draw(t, "folds names") {
+		return newFoldingWorld()
+	}
+	return newWorld()
+}
+
+// apart are the objects without those that, or whose folders, are one with others before them where names are folded.
+func apart(objects []object) []object {
+	spelled := map[string]archive.Key{}
+	return slices.DeleteFunc(objects, func(o object) bool {
+		for name := o.key; name != ""; name = name.Dir() {
+			if other, ok := spelled[naming.Fold(name)]; ok && (other != name || name == o.key) {
+				return true
+			}
+		}
+		for name := o.key; name != ""; name = name.Dir() {
+			spelled[naming.Fold(name)] = name
+		}
+		return false
+	})
+}
+
 func TestPlanProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		objects := drawObjects(t)
 		problems, excluded := map[archive.Key]batch.Reason{}, map[archive.Key]bool{}
-		w := newWorld()
+		w := drawWorld(t)
+		if w.archive.Properties().FoldsCase {
+			objects = apart(objects)
+		}
 		w.digests = digest.Set(0).With(digest.SHA256)
 		w.put(t, objects)
 		listed := map[archive.Key]bool{}

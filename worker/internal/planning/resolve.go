@@ -52,7 +52,7 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 		verdicts.pairs = r.sorter("pairs")
 	}
 	c := checker{
-		all: r.policy.KeepsNames(), foldsCase: r.props.FoldsCase, chain: chain, copies: r.batch.Copies(),
+		all: r.policy.KeepsNames(), foldsCase: r.props.FoldsCase, refolds: r.refolds(), chain: chain, copies: r.batch.Copies(),
 		refuse: func(id string, w wish, v verdict) error { return verdicts.add(ctx, id, w, v) },
 	}
 	items := merged(r.present.Sorted(ctx), r.settled.Sorted(ctx), wishes.Sorted(ctx))

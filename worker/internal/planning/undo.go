@@ -60,6 +60,8 @@ type undoer struct {
 	// begun: which segments of the undone batch were begun; nil until it matters. someBegun: at least one was.
 	begun     []bool
 	someBegun bool
+	// spelled are names of the segment as they are listed, where the archive does not tell them from others.
+	spelled map[archive.Key]bool
 	// never: the segment at hand has moved nothing, since it was not begun, unlike others.
 	never bool
 }
@@ -198,12 +200,15 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 			u.chained[r.Want.Inode] = true
 		}
 	}
+	if err := u.findSpelled(ctx, rows); err != nil {
+		return err
+	}
 	for _, n := range slices.Backward(batch.Bonds(rows)) {
 		bonded := rows[len(rows)-n:]
 		rows = rows[:len(rows)-n]
 		reverse := u.group
 		switch {
-		case batch.Parked(bonded):
+		case batch.Parked(bonded) && bonded[0].Chain != 0:
 			reverse = u.parked
 		case batch.Circular(bonded):
 			reverse = u.circle
@@ -243,7 +248,11 @@ func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records
 	var reversed []batch.Row
 	for i, r := range rows {
 		rec, known := records[r.From]
-		row, err := u.reverse(ctx, r, rec, known, marks[i])
+		reverse := u.reverse
+		if r.Park != "" {
+			reverse = u.reverseParked
+		}
+		row, err := reverse(ctx, r, rec, known, marks[i])
 		if err != nil {
 			return err
 		}

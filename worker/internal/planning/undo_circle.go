@@ -61,7 +61,7 @@ func (c *whirl) look(ctx context.Context, st store.Store, records map[archive.Ke
 				return err
 			}
 			c.at[name] = s
-			if i, ok := c.byInode[s.Object.Inode]; ok && s.Object.Inode != 0 && s.Is(wanted(c.rows[i], records)) && (c.place[i] == "" || name == c.rows[i].To) {
+			if i, ok := c.byInode[s.Object.Inode]; ok && s.Object.Inode != 0 && s.Is(wanted(c.rows[i], records[c.rows[i].From])) && (c.place[i] == "" || name == c.rows[i].To) {
 				delete(c.holds, c.place[i])
 				c.place[i], c.holds[name] = name, i
 			}
@@ -71,8 +71,8 @@ func (c *whirl) look(ctx context.Context, st store.Store, records map[archive.Ke
 }
 
 // wanted is the identity that an object has, if it has not changed since.
-func wanted(r batch.Row, records map[archive.Key]batch.Record) archive.Identity {
-	if rec := records[r.From]; rec.To != "" {
+func wanted(r batch.Row, rec batch.Record) archive.Identity {
+	if rec.To != "" {
 		return rec.Identity
 	}
 	return r.Want

@@ -103,7 +103,7 @@ const (
 // where no batch was undone before a later one.
 func TestUndosProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld()
+		w := drawWorld(t)
 		w.put(t, []object{
 			{key: "a.jpg", day: 1}, {key: "b.jpg", day: 2}, {key: "c.cr2", day: 3}, {key: "c.jpg"}, {key: "d.jpg", day: 4}, {key: "e.jpg", day: 5}, {key: "none.txt"},
 		})
@@ -116,7 +116,7 @@ func TestUndosProperties(t *testing.T) {
 			undo := len(all) > 0 && rapid.IntRange(0, 3).Draw(t, "kind") > 0
 			var m made
 			if !undo {
-				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", "m/x{date:%d}{ext}", up, up, turn, swap}).Draw(t, "template")
+				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", "m/x{date:%d}{ext}", up, up, turn, swap, "{dir}/{name}{ext|upper}", "{dir}/{name|upper}{ext|lower}"}).Draw(t, "template")
 				m.batch = renameBatch(newID(), template, batch.ConflictSkip)
 				w.inspect(t, m.batch, nil, nil)
 				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: 2})

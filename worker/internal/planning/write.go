@@ -28,6 +28,7 @@ type writer struct {
 	// segment and group hold rows that are not written yet, group those of one group or chain.
 	segment, group []batch.Row
 	rows           int64
+	sameFolded     int64 // rows to be renamed whose names fold equal
 	last           archive.Key
 	oldFolders     folders
 	newFolders     folders
@@ -67,10 +68,9 @@ func (w *writer) add(ctx context.Context, r batch.Row) error {
 	}
 	r.N = w.rows
 	r.OpID = opID(w.batch.ID, w.epoch, r.N)
-	w.park(&r)
 	w.rows++
 	w.group = append(w.group, r)
-	return w.count(ctx, r)
+	return nil
 }
 
 // opID is unique to a row of a plan: the first 32 digits of a SHA-256.
@@ -80,6 +80,15 @@ func opID(id batch.ID, epoch, row int64) string {
 }
 
 func (w *writer) endGroup(ctx context.Context) error {
+	if len(w.group) == 0 {
+		return nil
+	}
+	w.park(w.group)
+	for _, r := range w.group {
+		if err := w.count(ctx, r); err != nil {
+			return err
+		}
+	}
 	if len(w.segment)+len(w.group) > w.opts.Rows {
 		if err := w.flush(ctx); err != nil {
 			return err
@@ -122,6 +131,9 @@ func (w *writer) finish(ctx context.Context) (batch.Plan, error) {
 		return batch.Plan{}, err
 	}
 	w.plan.Summary.Notes = w.notes(w.plan.Summary)
+	if w.sameFolded > 0 {
+		w.plan.Summary.Notes = append(w.plan.Summary.Notes, refoldNote(w.sameFolded))
+	}
 	return w.plan, nil
 }
 
@@ -150,6 +162,9 @@ func (w *writer) count(ctx context.Context, r batch.Row) error {
 	}
 	if r.Chain != 0 {
 		s.Chained++
+	}
+	if w.refolded(r) {
+		w.sameFolded++
 	}
 	countSource(s.DateSources, r.DateSource)
 	for _, what := range r.Changed {

@@ -99,7 +99,10 @@ func (m mortal) Stat(ctx context.Context, key archive.Key) (o archive.Object, er
 }
 
 func (m mortal) Rename(ctx context.Context, req store.RenameRequest) error {
-	if b, ok := m.Store.(*bucketed); ok {
+	switch b := m.Store.(type) {
+	case *bucketed:
+		return b.rename(ctx, req, m.process.around)
+	case *card:
 		return b.rename(ctx, req, m.process.around)
 	}
 	return m.process.around(func() error { return m.Store.Rename(ctx, req) })
@@ -168,6 +171,9 @@ func (m mortal) Sync(ctx context.Context, keys []archive.Key) error {
 
 // drawWorld draws a plan of single objects and groups, which get new names or, in a chain, those of the ones before.
 func drawWorld(t *rapid.T, st store.Store) *world {
+	if st.Properties().FoldsCase {
+		return drawFolded(t, st)
+	}
 	w := &world{archive: &hooked{Store: st}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA}}
 	check(t, st.Create(context.Background(), "another", strings.NewReader("another")))
 	if rapid.Bool().Draw(t, "circles") {
@@ -315,6 +321,9 @@ func TestCrashes(t *testing.T) {
 			return seen{st, true}
 		},
 	}
+	for name, open := range foldingStores() {
+		stores[name] = func(*rapid.T, string) store.Store { return open() }
+	}
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -330,6 +339,7 @@ func TestCrashes(t *testing.T) {
 						w.checkWorld(t, foreign)
 						w.checkGroups(t)
 					}
+					w.clearFolded(t, foreign)
 					untrue := w.undo(t, foreign)
 					maps.Copy(before, foreign)
 					after := contents(t, st)
@@ -342,6 +352,17 @@ func TestCrashes(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// clearFolded takes away what has names that objects are to get back.
+func (w *world) clearFolded(t tester, foreign map[archive.Key]string) {
+	t.Helper()
+	for _, r := range w.rows {
+		if r.SameFolded() && foreign[r.To] != "" {
+			check(t, w.archive.Delete(context.Background(), r.To, archive.Identity{}))
+			delete(foreign, r.To)
+		}
 	}
 }
 
@@ -370,7 +391,7 @@ func lists(of map[archive.Key]string) map[archive.Key]string {
 func (w *world) undo(t *rapid.T, foreign map[archive.Key]string) (untrue bool) {
 	ctx := context.Background()
 	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil } // all processes are dead or done
-	b := batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA}
+	b := batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA, AssumeSingleWriter: w.batch.AssumeSingleWriter}
 	check(t, planning.Undo(ctx, claim{}, w.led, w.archive.Store, b, 1, over, func(string) {}))
 	p, _, err := w.led.Plan(ctx, idB)
 	check(t, err)
@@ -382,6 +403,10 @@ func (w *world) undo(t *rapid.T, foreign map[archive.Key]string) (untrue bool) {
 	check(t, err)
 	u.suffer(t, foreign, "undo")
 	records := u.records(t)
+	if w.archive.Properties().FoldsCase {
+		u.finishFolded(t, records)
+		return u.untrue
+	}
 	if w.archive.Properties().Parks {
 		u.finishUndo(t, records)
 		return u.untrue

@@ -18,6 +18,9 @@ import (
 // chain is given to another object while an earlier execution may still do that: executions of a segment with such chains wait for one
 // another, and all objects go to names in between, which are never given again, before any goes to its new name. Each leg is a rename
 // like any other. Where an object is, its marks tell. See docs/decisions/chains.md.
+//
+// Where the archive folds names, an object goes the same way to a name that folds like its old one. There its identity tells where it is, and
+// a listing how its name is spelled.
 
 // How often an execution looks whether the others have ended, and for how long. Then another worker may have the segment, which may be
 // able to tell that a process is gone.
@@ -79,7 +82,7 @@ func (m *mover) other(ctx context.Context, seg Segment) (*ledger.Process, error)
 	return nil, nil
 }
 
-// caravan is the objects of a chain.
+// caravan is the objects of a chain, or those that move together where names are folded.
 type caravan struct {
 	all    []*traveller
 	groups [][]*traveller // those that move together
@@ -135,6 +138,11 @@ func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.R
 	c := newCaravan(m.begin(rows, records))
 	if err := each(ctx, m, c.all, func(t *traveller) error { return m.find(ctx, c, t) }); err != nil {
 		return err
+	}
+	if m.hold.Cancelled() {
+		if err := m.spell(ctx, c.all...); err != nil {
+			return err
+		}
 	}
 	m.halt(c)
 	c.settle()
@@ -192,9 +200,37 @@ func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
 	if err != nil {
 		return err
 	}
-	t.locate(c, from, between, to)
+	if m.archive.Properties().Marks {
+		t.locate(c, from, between, to)
+	} else {
+		t.find(from, between, to)
+	}
+	switch tried := t.tried || m.repeated; {
+	case !tried:
+		t.unsure = false
+	case t.unsure && t.both():
+		return m.spell(ctx, t)
+	}
 	if t.at == lost && t.why.code == batch.ReasonMissing {
 		return m.reachable(ctx)
+	}
+	return nil
+}
+
+// spell finds out which of two names that the archive does not tell apart the objects have.
+func (m *mover) spell(ctx context.Context, all ...*traveller) error {
+	for _, t := range all {
+		if !t.unsure {
+			continue
+		}
+		m.hold.Advance(0, 0)
+		spelled, err := store.Spelled(ctx, m.archive, t.row.To)
+		if err != nil {
+			return err
+		}
+		if t.unsure = false; spelled[t.row.To] {
+			t.at = arrived // where it has two names, it is the same at both
+		}
 	}
 	return nil
 }
@@ -202,6 +238,15 @@ func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
 // astray reports whether an object has no name in between: the plan is of a time when the archive was another.
 func (c *caravan) astray() bool {
 	return slices.ContainsFunc(c.all, func(t *traveller) bool { return t.row.Park == "" })
+}
+
+// parks reports whether names in between are of use in the archive: to a chain, or to objects whose names it folds.
+func (m *mover) parks(c *caravan) bool {
+	p := m.archive.Properties()
+	if c.all[0].row.Chain != 0 {
+		return p.Parks
+	}
+	return !p.Marks
 }
 
 // halt lets nothing more set out where the batch is cancelled, or names in between are of no use here any more. Once an object has
@@ -212,7 +257,7 @@ func (m *mover) halt(c *caravan) {
 	case m.hold.Cancelled():
 		r := cancelled("renamed")
 		why = &r
-	case !m.archive.Properties().Parks || m.copies() || c.astray():
+	case !m.parks(c) || m.copies() || c.astray():
 		why = &reason{batch.Failed, batch.ReasonUnsupported, "objects cannot get the names that others leave in this archive any more; plan the rename again"}
 	default:
 		return
@@ -311,6 +356,9 @@ func (m *mover) arrive(ctx context.Context, c *caravan, group []*traveller) erro
 // withdraw brings a group home, or as far as it can: those that arrived go back to the names in between, and then all to their
 // old names, if all of these are free.
 func (m *mover) withdraw(ctx context.Context, c *caravan, group []*traveller, why reason) error {
+	if err := m.spell(ctx, group...); err != nil {
+		return err
+	}
 	for _, t := range group {
 		if t.why == nil {
 			t.why = &reason{batch.Skipped, batch.ReasonGroup, "it moves only together with others, of which one could not move: " + why.message}
@@ -380,6 +428,7 @@ func (m *mover) legBack(ctx context.Context, c *caravan, t *traveller, to stop, 
 // leg carries out a part of the way, and finds out where the object is then. That it is not there, or not only there, gets a reason.
 func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req store.RenameRequest) error {
 	m.hold.Advance(0, 0)
+	t.tried = true
 	req.Again, req.AssumeSingleWriter = m.again, m.singleWriter
 	// Whoever follows waits until this execution has ended, and then looks where the object is.
 	moveErr := m.claimed(func() error { return m.archive.Rename(ctx, req) }, func() error { return nil })
@@ -391,12 +440,15 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 		if err != nil {
 			return err
 		}
-		if made(req, there) {
-			t.at, t.now, t.left, t.copied = to, there.Object.Identity, archive.Identity{}, ""
+		if m.made(req, there) {
+			t.at, t.now, t.left, t.copied, t.unsure = to, there.Object.Identity, archive.Identity{}, "", false
 			return nil
 		}
 	}
 	if err := m.find(ctx, c, t); err != nil {
+		return err
+	}
+	if err := m.spell(ctx, t); err != nil {
 		return err
 	}
 	if t.at != lost && (t.at != to || t.both()) {
@@ -407,7 +459,10 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 
 // made reports whether what is seen at the target of a request that was carried out is what it brought there, and nothing that somebody
 // has put there since.
-func made(req store.RenameRequest, there store.Sight) bool {
+func (m *mover) made(req store.RenameRequest, there store.Sight) bool {
+	if !m.archive.Properties().Marks {
+		return there.Is(req.Want)
+	}
 	if there.Taken && there.Object.Mark == req.OpID {
 		return true
 	}

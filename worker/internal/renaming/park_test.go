@@ -67,7 +67,9 @@ func inChain(t *testing.T, same bool, moves ...string) (*world, *bucketed) {
 func (w *world) planUndo(t tester, chosen ...string) *world {
 	t.Helper()
 	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil }
-	u := &world{archive: w.archive, led: w.led, batch: batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA, Filter: batch.Filter{Include: chosen}}}
+	u := &world{archive: w.archive, led: w.led, batch: batch.Batch{
+		ID: idB, Kind: batch.Undo, Undoes: idA, Filter: batch.Filter{Include: chosen}, AssumeSingleWriter: w.batch.AssumeSingleWriter,
+	}}
 	check(t, planning.Undo(context.Background(), claim{}, w.led, w.archive.Store, u.batch, 1, over, func(string) {}))
 	var err error
 	u.plan, _, err = w.led.Plan(context.Background(), idB)

@@ -13,7 +13,8 @@
 // A group, or an object that moves by itself, is a unit, and so is a chain: groups and objects that get names which others
 // leave, in their order. Where one of a chain does not move, its name is taken, and what was to get it stays as in any conflict.
 // Objects of a chain that get one another's names are a circle: they exchange them, one step after the other, all or none.
-// Where renames take two steps, all objects of a chain go to names in between first (see park.go).
+// Where renames take two steps, all objects of a chain go to names in between first, and so does an object whose new name the archive
+// does not tell from its old one (see park.go).
 // Where the batch copies, objects stay, and nothing is ever taken back (see copies.go).
 //
 // Units do not depend on each other, so as many as the store asks for are in hand at once (Properties.Parallel); within a unit
@@ -101,6 +102,9 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 		if err := m.alone(ctx, seg); err != nil {
 			return err
 		}
+		if m.repeated, err = led.Repeated(ctx, exec); err != nil {
+			return err
+		}
 	}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
@@ -180,6 +184,7 @@ type mover struct {
 	ref          batch.Ref
 	singleWriter bool
 	again        bool // the segment was begun before
+	repeated     bool // the segment has other executions; known only where these wait for one another
 	keepsMTime   bool
 	chains       bool // objects may get names that others leave
 	exchanges    bool // and exchange them

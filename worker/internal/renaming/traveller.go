@@ -29,8 +29,37 @@ type traveller struct {
 	left archive.Identity
 	// copied is the mark of the copy at the name in between where the object is parked and at its old name, too.
 	copied string
+	tried  bool // a part of the way, by this execution
+	// unsure: the archive does not tell the old name from the new one, and the object may have either. It is taken for home.
+	unsure bool
 	// why is the reason not to go on, or of what is left where the object has arrived.
 	why *reason
+}
+
+// find says where the object is that is known by its identity, by what was seen at its names. Where a rename is by way of a second name, or
+// of a copy, and was interrupted, it is at two of them.
+func (t *traveller) find(from, between, to store.Sight) {
+	want := t.row.Want
+	atHome, atPark, atNew := from.Is(want), between.Is(want), to.Is(want)
+	t.left, t.unsure = archive.Identity{}, false
+	switch {
+	case atPark && atNew && !atHome:
+		t.at, t.now, t.left = arrived, to.Object.Identity, between.Object.Identity
+	case atPark:
+		t.at, t.now = parked, between.Object.Identity
+		if atHome {
+			t.left, t.unsure = from.Object.Identity, atNew && t.row.SameFolded()
+		}
+	case atNew && !atHome && (!from.Taken || want.Inode != 0):
+		t.at, t.now = arrived, to.Object.Identity
+	case atHome:
+		t.at, t.now, t.unsure = home, from.Object.Identity, atNew && t.row.SameFolded()
+	case between.Taken:
+		t.at, t.why = lost, &reason{batch.Failed, batch.ReasonChanged, fmt.Sprintf(
+			"what is at the name %s, between the old name and the new one, is not as the plan wants it; look at it, and rename it by hand", t.row.Park.Text())}
+	default:
+		t.lose(from.Taken)
+	}
 }
 
 // locate says where the object is, by what was seen at its names.
