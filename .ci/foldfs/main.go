@@ -52,8 +52,11 @@ func run(directory, mountpoint string) error {
 
 // tree is what the kernel knows of the directory below.
 type tree struct {
+	names sync.Mutex // held while names are looked up or changed
+
 	mu    sync.Mutex
 	known map[uint64]*node // by inode number
+	made  uint64           // nodes so far: inode numbers are given again, generations are not
 }
 
 // node is a file or directory below, at the name at which it was last seen or brought to.
@@ -155,7 +158,8 @@ func (n *node) child(ctx context.Context, name string, out *fuse.EntryOut) (*fs.
 	c := n.known[st.Ino]
 	if c == nil || c.StableAttr().Mode != st.Mode&unix.S_IFMT {
 		c = &node{tree: n.tree}
-		n.NewInode(ctx, c, fs.StableAttr{Mode: st.Mode & unix.S_IFMT, Ino: st.Ino})
+		n.made++
+		n.NewInode(ctx, c, fs.StableAttr{Mode: st.Mode & unix.S_IFMT, Ino: st.Ino, Gen: n.made})
 		n.known[st.Ino] = c
 	}
 	c.parent, c.name = n, name
@@ -163,6 +167,8 @@ func (n *node) child(ctx context.Context, name string, out *fuse.EntryOut) (*fs.
 }
 
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	n.names.Lock()
+	defer n.names.Unlock()
 	return n.child(ctx, n.actual(name), out)
 }
 
@@ -211,6 +217,8 @@ func (n *node) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 }
 
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	n.names.Lock()
+	defer n.names.Unlock()
 	name = n.actual(name)
 	fd, err := syscall.Open(n.below(name), int(flags)|syscall.O_CREAT|syscall.O_CLOEXEC, mode)
 	if err != nil {
@@ -221,6 +229,8 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	n.names.Lock()
+	defer n.names.Unlock()
 	if err := unix.Mkdir(n.below(n.actual(name)), mode); err != nil {
 		return nil, fs.ToErrno(err)
 	}
@@ -228,14 +238,34 @@ func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.En
 }
 
 func (n *node) Unlink(_ context.Context, name string) syscall.Errno {
-	return fs.ToErrno(unix.Unlink(n.below(n.actual(name))))
+	return n.remove(name, unix.Unlink)
 }
 
-func (n *node) Rmdir(_ context.Context, name string) syscall.Errno {
-	return fs.ToErrno(unix.Rmdir(n.below(n.actual(name))))
+func (n *node) Rmdir(_ context.Context, name string) syscall.Errno { return n.remove(name, unix.Rmdir) }
+
+// remove removes a name, and forgets what had it if that was its last one.
+func (n *node) remove(name string, by func(string) error) syscall.Errno {
+	n.names.Lock()
+	defer n.names.Unlock()
+	path := n.below(n.actual(name))
+	var st syscall.Stat_t
+	if err := syscall.Lstat(path, &st); err != nil {
+		return fs.ToErrno(err)
+	}
+	if err := by(path); err != nil {
+		return fs.ToErrno(err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink == 1 {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.known, st.Ino)
+	}
+	return 0
 }
 
 func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	n.names.Lock()
+	defer n.names.Unlock()
 	of, ok := target.(*node)
 	if !ok {
 		return nil, syscall.EXDEV
@@ -247,6 +277,8 @@ func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, o
 }
 
 func (n *node) Rename(_ context.Context, name string, newParent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	n.names.Lock()
+	defer n.names.Unlock()
 	to, ok := newParent.(*node)
 	if !ok {
 		return syscall.EXDEV
