@@ -2,6 +2,7 @@ package renaming
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -200,10 +201,10 @@ func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
 	if err != nil {
 		return err
 	}
-	if m.archive.Properties().Marks {
+	if p := m.archive.Properties(); p.Marks {
 		t.locate(c, from, between, to)
 	} else {
-		t.find(from, between, to)
+		t.find(from, between, to, !p.GuardedRename && !t.single)
 	}
 	switch tried := t.tried || m.repeated; {
 	case !tried:
@@ -445,6 +446,7 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 			return nil
 		}
 	}
+	t.single = t.single || t.both() && errors.Is(moveErr, store.ErrExist)
 	if err := m.find(ctx, c, t); err != nil {
 		return err
 	}

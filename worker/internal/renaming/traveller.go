@@ -30,6 +30,7 @@ type traveller struct {
 	// copied is the mark of the copy at the name in between where the object is parked and at its old name, too.
 	copied string
 	tried  bool // a part of the way, by this execution
+	single bool // what is like it at another name is not the object: a rename that would have ended with one of the two names was refused
 	// unsure: the archive does not tell the old name from the new one, and the object may have either. It is taken for home.
 	unsure bool
 	// why is the reason not to go on, or of what is left where the object has arrived.
@@ -37,17 +38,17 @@ type traveller struct {
 }
 
 // find says where the object is that is known by its identity, by what was seen at its names. Where a rename is by way of a second name, or
-// of a copy, and was interrupted, it is at two of them.
-func (t *traveller) find(from, between, to store.Sight) {
+// of a copy, and was interrupted, it is at two of them: halves. Else what is like it at another name than the one in between is not the object.
+func (t *traveller) find(from, between, to store.Sight, halves bool) {
 	want := t.row.Want
 	atHome, atPark, atNew := from.Is(want), between.Is(want), to.Is(want)
 	t.left, t.unsure = archive.Identity{}, false
 	switch {
-	case atPark && atNew && !atHome:
+	case atPark && atNew && !atHome && halves:
 		t.at, t.now, t.left = arrived, to.Object.Identity, between.Object.Identity
 	case atPark:
 		t.at, t.now = parked, between.Object.Identity
-		if atHome {
+		if atHome && halves {
 			t.left, t.unsure = from.Object.Identity, atNew && t.row.SameFolded()
 		}
 	case atNew && !atHome && (!from.Taken || want.Inode != 0):
