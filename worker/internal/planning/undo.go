@@ -360,6 +360,12 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	// In a chain the new name may still be that of an object which was not renamed.
 	foreign := target.Object.Inode != r.Want.Inode && u.chained[target.Object.Inode]
 	free := !source.Taken || u.freed[u.name(r.From)]
+	if moved && stayed && r.SameFolded() {
+		if moved, stayed, err = u.spelling(ctx, r); err != nil {
+			return back, err
+		}
+		free = free || !stayed
+	}
 	both := moved && stayed && w.Proven() && (!recorded || source.Object.Inode != 0)
 	switch {
 	case both:
@@ -387,6 +393,14 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 		return back, u.reachable(ctx)
 	}
 	return back, nil
+}
+
+// spelling says of an object that is found by the old and the new name of a row which of them it has: both, unless the archive, or its folder
+// alone, takes them for one.
+func (u *undoer) spelling(ctx context.Context, r batch.Row) (moved, stayed bool, err error) {
+	u.hold.Advance(0, 0)
+	spelled, err := store.Spelled(ctx, u.archive, r.From, r.To)
+	return spelled[r.To], spelled[r.From] || !spelled[r.To], err
 }
 
 // name is what names are compared by.
