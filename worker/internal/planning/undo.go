@@ -62,6 +62,8 @@ type undoer struct {
 	someBegun bool
 	// spelled are names of the segment as they are listed, where the archive does not tell them from others.
 	spelled map[archive.Key]bool
+	// alike are names of rows that differ by folding alone, in folders that were not listed yet, by folder.
+	alike map[archive.Key][]archive.Key
 	// never: the segment at hand has moved nothing, since it was not begun, unlike others.
 	never bool
 }
@@ -398,9 +400,8 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 // spelling says of an object that is found by the old and the new name of a row which of them it has: both, unless the archive, or its folder
 // alone, takes them for one.
 func (u *undoer) spelling(ctx context.Context, r batch.Row) (moved, stayed bool, err error) {
-	u.hold.Advance(0, 0)
-	spelled, err := store.Spelled(ctx, u.archive, r.From, r.To)
-	return spelled[r.To], spelled[r.From] || !spelled[r.To], err
+	err = u.spell(ctx, r)
+	return u.spelled[r.To], u.spelled[r.From] || !u.spelled[r.To], err
 }
 
 // name is what names are compared by.

@@ -382,3 +382,34 @@ func TestFoldedNameIsTaken(t *testing.T) {
 		})
 	}
 }
+
+// counted counts listings.
+type counted struct {
+	store.Store
+	lists *atomic.Int64
+}
+
+func (c counted) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
+	c.lists.Add(1)
+	return c.Store.List(ctx, opts)
+}
+
+// However many objects a folder has, it is listed once to see what was done by an execution that died.
+func TestFoldersAreListedOnce(t *testing.T) {
+	var moves []string
+	for i := range 40 {
+		moves = append(moves, fmt.Sprintf("%d/%d.JPG -> %d/%d.jpg", i%2, i, i%2, i))
+	}
+	w := folded(t, newCard(false), moves...)
+	w.dead(20, true)
+	if err := w.execute(claim{}); err == nil {
+		t.Fatal("it did not die")
+	}
+	w.alive()
+	var lists atomic.Int64
+	check(t, w.executeOn(claim{cancelled: true}, counted{w.archive, &lists}))
+	w.checkWorld(t, nil)
+	if n := lists.Load(); n > 4 {
+		t.Errorf("%d listings of two folders", n)
+	}
+}
