@@ -484,7 +484,7 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 			return nil
 		}
 	}
-	t.single = t.single || t.both() && errors.Is(moveErr, store.ErrExist)
+	t.single = t.single || errors.Is(moveErr, store.ErrExist)
 	if err := m.find(ctx, c, t); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ type traveller struct {
 	// copied is the mark of the copy at the name in between where the object is parked and at its old name, too.
 	copied string
 	tried  bool // a part of the way, by this execution
-	single bool // what is like it at another name is not the object: a rename that would have ended with one of the two names was refused
+	single bool // what is like it at another name is another object: a rename was refused that would have left one name of two
 	// unsure: the archive does not tell the old name from the new one, and the object may have either. It is taken for home.
 	unsure bool
 	// why is the reason not to go on, or of what is left where the object has arrived.

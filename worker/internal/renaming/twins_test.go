@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/reshelf/reshelf/shared/archive"
@@ -78,6 +79,30 @@ func TestFoldedTwins(t *testing.T) {
 						wantContents(t, w.archive.Store, "A.JPG", "A.XMP")
 					})
 				}
+			}
+		}
+	}
+}
+
+// Somebody does so at the last moment, in front of any of the renames.
+func TestFoldedTwinsAtTheLastMoment(t *testing.T) {
+	for _, links := range []bool{false, true} {
+		for at := int64(1); at <= 4; at++ {
+			for _, name := range []archive.Key{"A.JPG", "A.jpg", "B.XMP", "A.XMP"} {
+				t.Run(fmt.Sprintf("%t %d %s", links, at, name), func(t *testing.T) {
+					w := folded(t, dull{newCard(links)}, "A.JPG -> A.jpg @ A.JPG", "A.XMP -> B.XMP @ A.JPG")
+					var renames atomic.Int64
+					foreign := map[archive.Key]string{}
+					w.archive.before = func(op string, _ archive.Key) error {
+						if op == "rename" && renames.Add(1) == at && w.archive.Store.Create(t.Context(), name, strings.NewReader("CONTENT OF A.XMP")) == nil {
+							foreign[name] = "CONTENT OF A.XMP"
+						}
+						return nil
+					}
+					check(t, w.execute(claim{}))
+					w.alive()
+					w.checkWorld(t, foreign)
+				})
 			}
 		}
 	}
