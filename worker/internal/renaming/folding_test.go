@@ -371,6 +371,11 @@ func TestFoldedNameIsTaken(t *testing.T) {
 			}
 			check(t, w.execute(claim{}))
 			w.alive()
+			for key, r := range w.records(t) {
+				if strings.Contains(r.Message, "nothing was touched") {
+					t.Errorf("%s: %s", key, r.Message)
+				}
+			}
 			want := map[archive.Key]string{"A.JPG": "failed: conflict, at parked-A.JPG", "A.XMP": "failed: conflict, at parked-A.XMP"}
 			if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
 				t.Errorf("outcomes (-want +got):\n%s", diff)

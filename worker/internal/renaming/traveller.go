@@ -146,9 +146,7 @@ func (t *traveller) homeward() store.RenameRequest {
 
 // conflict is the reason where something else has a name on the way.
 func (t *traveller) conflict(name archive.Key) *reason {
-	told := &step{row: batch.Row{To: name}, record: &batch.Record{}}
-	told.staysFor(store.Conflict)
-	return &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+	return &reason{batch.Failed, batch.ReasonConflict, fmt.Sprintf("something else has got the name %s since the plan was made", name.Text())}
 }
 
 // because is why a part of the way could not be made.
@@ -190,6 +188,9 @@ func (t *traveller) report() {
 		t.stays(t.why.outcome, t.why.code, t.why.message)
 		if t.at == home {
 			t.record.Identity = t.now
+		}
+		if t.why.code == batch.ReasonConflict {
+			t.record.Message += "; plan the rename again"
 		}
 	}
 }
