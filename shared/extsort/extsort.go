@@ -211,10 +211,10 @@ func (s *Sorter) prepare(ctx context.Context) error {
 		if err := s.write(ctx, s.group.merge(ctx, old, true)); err != nil {
 			return err
 		}
+		s.runs = slices.Clone(s.runs[n:])
 		if err := remove(ctx, s.group.store, old); err != nil {
 			return err
 		}
-		s.runs = slices.Clone(s.runs[n:])
 	}
 	return nil
 }

@@ -4,15 +4,19 @@ package filestore
 
 import "os"
 
-// triedNames bounds the names of a directory that foldsNames asks for. As a rule the first one tells.
-const triedNames = 16
+// triedNames bounds the names of a directory that foldsNames asks for, and readNames those that it reads to find them. As a rule the first
+// one tells.
+const (
+	triedNames = 16
+	readNames  = 10_000
+)
 
 // foldsNames reports whether a directory certainly takes names that differ in case for one: it finds one of its entries by a name that it
 // does not list (with FUSE each name may give another inode number). It writes nothing. Of a directory without ASCII letters in its names it
 // cannot tell.
 func foldsNames(dir *os.File) bool {
 	r := dirReader{dir: dir, buf: make([]byte, dirBufferBytes)}
-	for tried := 0; tried < triedNames; {
+	for tried, read := 0, 0; tried < triedNames && read < readNames; read++ {
 		d, err := r.next()
 		if err != nil {
 			return false

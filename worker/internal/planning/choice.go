@@ -45,6 +45,9 @@ func (u *undoer) choose(ctx context.Context, undone batch.Plan) (choice, error) 
 		}
 		if err == nil && r.Moves() {
 			err = names.Add(ctx, []byte(r.To), fromLast(r.N))
+			if err == nil && r.Park != "" { // it may have been left there
+				err = names.Add(ctx, []byte(r.Park), fromLast(r.N))
+			}
 		}
 		if err != nil {
 			return c, err

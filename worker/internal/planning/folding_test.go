@@ -137,3 +137,29 @@ func TestPlanInABucketThatFoldsNames(t *testing.T) {
 		t.Errorf("%s: %s", outcome(rows[0]), rows[0].Message)
 	}
 }
+
+// A name that is written by hand, and one that is left as it was planned, go by way of a name in between where they are folded, and only there.
+func TestEditWhereNamesAreFolded(t *testing.T) {
+	w := newFoldingWorld()
+	w.put(t, []object{{key: "d/A.JPG"}, {key: "d/A.XMP"}, {key: "d/B.JPG"}, {key: "d/C.JPG"}, {key: "d/E.JPG"}, {key: "d/F.JPG"}})
+	b := renameBatch(idA, "{dir}/{name}{ext|lower}", batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	_, rows := w.plan(t, b, planning.Options{})
+	w.withdraw(t, idA)
+	edited := asPlanned(rows)
+	edited["d/B.JPG"], edited["d/C.JPG"], edited["d/E.JPG"], edited["d/F.JPG"] = "d/other.jpg", "d/c.JPG", "D/E.jpg", "d/b.jpg"
+	_, rows = w.edit(t, idB, idA, edited, planning.Options{})
+	want := map[archive.Key]string{
+		"d/A.JPG": "d/A.jpg by another", "d/A.XMP": "skipped: unchanged", "d/B.JPG": "d/other.jpg", "d/C.JPG": "d/c.JPG by another",
+		"d/E.JPG": "failed: target-exists", "d/F.JPG": "d/b.jpg",
+	}
+	got := outcomes(rows)
+	for _, r := range rows {
+		if r.Park != "" {
+			got[r.From] += " by another"
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}

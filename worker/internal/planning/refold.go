@@ -12,24 +12,39 @@ import (
 
 // findSpelled lists how the names of rows are spelled that the archive does not tell from those that their objects had.
 func (u *undoer) findSpelled(ctx context.Context, rows []batch.Row) error {
-	u.spelled = map[archive.Key]bool{}
-	in := map[archive.Key][]archive.Key{} // by folder
+	u.spelled, u.alike = map[archive.Key]bool{}, map[archive.Key][]archive.Key{}
 	for _, r := range rows {
-		if r.Chain == 0 && r.Park != "" && r.SameFolded() {
-			in[r.From.Dir()] = append(in[r.From.Dir()], r.From, r.To)
+		if r.SameFolded() {
+			u.alike[r.From.Dir()] = append(u.alike[r.From.Dir()], r.From, r.To)
 		}
 	}
-	for _, keys := range in {
-		if err := u.check(ctx); err != nil {
+	for _, r := range rows {
+		if r.Chain != 0 || r.Park == "" || !r.SameFolded() {
+			continue
+		}
+		if err := u.spell(ctx, r); err != nil {
 			return err
 		}
-		u.hold.Advance(0, 0)
-		spelled, err := store.Spelled(ctx, u.archive, keys...)
-		if err != nil {
-			return err
-		}
-		maps.Copy(u.spelled, spelled)
 	}
+	return nil
+}
+
+// spell lists how the names of a row are spelled, and of all like it in the folder, so that it is listed once for each segment.
+func (u *undoer) spell(ctx context.Context, r batch.Row) error {
+	keys, ok := u.alike[r.From.Dir()]
+	if !ok {
+		return nil
+	}
+	if err := u.check(ctx); err != nil {
+		return err
+	}
+	u.hold.Advance(0, 0)
+	spelled, err := store.Spelled(ctx, u.archive, keys...)
+	if err != nil {
+		return err
+	}
+	maps.Copy(u.spelled, spelled)
+	delete(u.alike, r.From.Dir())
 	return nil
 }
 

@@ -62,6 +62,8 @@ type undoer struct {
 	someBegun bool
 	// spelled are names of the segment as they are listed, where the archive does not tell them from others.
 	spelled map[archive.Key]bool
+	// alike are names of rows that differ by folding alone, in folders that were not listed yet, by folder.
+	alike map[archive.Key][]archive.Key
 	// never: the segment at hand has moved nothing, since it was not begun, unlike others.
 	never bool
 }
@@ -360,6 +362,12 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	// In a chain the new name may still be that of an object which was not renamed.
 	foreign := target.Object.Inode != r.Want.Inode && u.chained[target.Object.Inode]
 	free := !source.Taken || u.freed[u.name(r.From)]
+	if moved && stayed && r.SameFolded() {
+		if moved, stayed, err = u.spelling(ctx, r); err != nil {
+			return back, err
+		}
+		free = free || !stayed
+	}
 	both := moved && stayed && w.Proven() && (!recorded || source.Object.Inode != 0)
 	switch {
 	case both:
@@ -387,6 +395,13 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 		return back, u.reachable(ctx)
 	}
 	return back, nil
+}
+
+// spelling says of an object that is found by the old and the new name of a row which of them it has: both, unless the archive, or its folder
+// alone, takes them for one.
+func (u *undoer) spelling(ctx context.Context, r batch.Row) (moved, stayed bool, err error) {
+	err = u.spell(ctx, r)
+	return u.spelled[r.To], u.spelled[r.From] || !u.spelled[r.To], err
 }
 
 // name is what names are compared by.

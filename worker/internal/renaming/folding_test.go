@@ -371,6 +371,11 @@ func TestFoldedNameIsTaken(t *testing.T) {
 			}
 			check(t, w.execute(claim{}))
 			w.alive()
+			for key, r := range w.records(t) {
+				if strings.Contains(r.Message, "nothing was touched") {
+					t.Errorf("%s: %s", key, r.Message)
+				}
+			}
 			want := map[archive.Key]string{"A.JPG": "failed: conflict, at parked-A.JPG", "A.XMP": "failed: conflict, at parked-A.XMP"}
 			if diff := cmp.Diff(want, w.outcomes(t)); diff != "" {
 				t.Errorf("outcomes (-want +got):\n%s", diff)
@@ -380,5 +385,36 @@ func TestFoldedNameIsTaken(t *testing.T) {
 			check(t, w.planUndo(t).execute(claim{}))
 			wantContents(t, w.archive.Store, "A.JPG", "A.XMP")
 		})
+	}
+}
+
+// counted counts listings.
+type counted struct {
+	store.Store
+	lists *atomic.Int64
+}
+
+func (c counted) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
+	c.lists.Add(1)
+	return c.Store.List(ctx, opts)
+}
+
+// However many objects a folder has, it is listed once to see what was done by an execution that died.
+func TestFoldersAreListedOnce(t *testing.T) {
+	var moves []string
+	for i := range 40 {
+		moves = append(moves, fmt.Sprintf("%d/%d.JPG -> %d/%d.jpg", i%2, i, i%2, i))
+	}
+	w := folded(t, newCard(false), moves...)
+	w.dead(20, true)
+	if err := w.execute(claim{}); err == nil {
+		t.Fatal("it did not die")
+	}
+	w.alive()
+	var lists atomic.Int64
+	check(t, w.executeOn(claim{cancelled: true}, counted{w.archive, &lists}))
+	w.checkWorld(t, nil)
+	if n := lists.Load(); n > 4 {
+		t.Errorf("%d listings of two folders", n)
 	}
 }

@@ -101,6 +101,12 @@ func (m *mover) dropHalf(ctx context.Context, s *step) error {
 	if s.half == (archive.Identity{}) {
 		return nil
 	}
+	if s.row.SameFolded() {
+		spelled, err := store.Spelled(ctx, m.archive, s.row.From, s.row.To)
+		if err != nil || !spelled[s.row.From] || !spelled[s.row.To] {
+			return err // the archive takes both names for one
+		}
+	}
 	m.touched.add(s.row.From, s.row.To)
 	moveErr := m.store(ctx, s, m.back(s.row, s.half))
 	if err := m.ends(ctx, moveErr); err != nil {

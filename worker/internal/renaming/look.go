@@ -74,9 +74,6 @@ func (m *mover) failed(ctx context.Context, s *step, err error) error {
 		s.staysFor(store.Conflict)
 	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotRegular):
 		s.stays(batch.Skipped, batch.ReasonChanged, "it has changed since the plan was made: "+err.Error())
-	case errors.Is(err, store.ErrNotExist):
-		s.staysFor(store.Missing)
-		return m.reachable(ctx)
 	case errors.Is(err, store.ErrUnsupported) && m.copies(): // it has its own remedy
 		s.stays(batch.Failed, batch.ReasonUnsupported, err.Error())
 	case errors.Is(err, store.ErrUnsupported):
@@ -103,6 +100,8 @@ func (m *mover) interrupted(ctx context.Context, s *step, cause error) error {
 	switch {
 	case at == store.AtTarget:
 		return m.moved(ctx, s)
+	case errors.Is(cause, store.ErrNotExist) && at != store.AtSource: // else it was a handle that went stale
+		s.staysFor(at)
 	case errors.Is(cause, store.ErrNoSpace):
 		s.stays(batch.Failed, batch.ReasonNoSpace, cause.Error()+"; free some and plan the rename again")
 	case errors.Is(cause, store.ErrPermission):

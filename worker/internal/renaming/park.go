@@ -2,6 +2,7 @@ package renaming
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -200,10 +201,10 @@ func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
 	if err != nil {
 		return err
 	}
-	if m.archive.Properties().Marks {
+	if p := m.archive.Properties(); p.Marks {
 		t.locate(c, from, between, to)
 	} else {
-		t.find(from, between, to)
+		t.find(from, between, to, !p.GuardedRename && !t.single)
 	}
 	switch tried := t.tried || m.repeated; {
 	case !tried:
@@ -224,15 +225,53 @@ func (m *mover) spell(ctx context.Context, all ...*traveller) error {
 			continue
 		}
 		m.hold.Advance(0, 0)
-		spelled, err := store.Spelled(ctx, m.archive, t.row.To)
+		has, err := m.hasNewName(ctx, t)
 		if err != nil {
 			return err
 		}
-		if t.unsure = false; spelled[t.row.To] {
+		if t.unsure = false; has {
 			t.at = arrived // where it has two names, it is the same at both
 		}
 	}
 	return nil
+}
+
+// hasNewName reports whether the new name of an object is listed exactly so. The folders of objects that this execution has not touched
+// are listed once.
+func (m *mover) hasNewName(ctx context.Context, t *traveller) (bool, error) {
+	if t.tried {
+		spelled, err := store.Spelled(ctx, m.archive, t.row.To)
+		return spelled[t.row.To], err
+	}
+	m.spelled.mu.Lock()
+	defer m.spelled.mu.Unlock()
+	dir := t.row.To.Dir()
+	if m.spelled.in[dir] == nil {
+		spelled, err := store.Spelled(ctx, m.archive, m.spelled.names[dir]...)
+		if err != nil {
+			return false, err
+		}
+		m.spelled.in[dir] = spelled
+	}
+	return m.spelled.in[dir][t.row.To], nil
+}
+
+// spelling is how names of a segment were spelled before this execution touched their objects.
+type spelling struct {
+	names map[archive.Key][]archive.Key // the new names of rows whose objects may have them by folding alone, by folder
+
+	mu sync.Mutex
+	in map[archive.Key]map[archive.Key]bool // those of them that are listed, by folder
+}
+
+func newSpelling(rows []batch.Row) *spelling {
+	s := &spelling{names: map[archive.Key][]archive.Key{}, in: map[archive.Key]map[archive.Key]bool{}}
+	for _, r := range rows {
+		if r.SameFolded() {
+			s.names[r.To.Dir()] = append(s.names[r.To.Dir()], r.To)
+		}
+	}
+	return s
 }
 
 // astray reports whether an object has no name in between: the plan is of a time when the archive was another.
@@ -445,6 +484,7 @@ func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req 
 			return nil
 		}
 	}
+	t.single = t.single || errors.Is(moveErr, store.ErrExist)
 	if err := m.find(ctx, c, t); err != nil {
 		return err
 	}

@@ -105,6 +105,7 @@ func rename(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, 
 		if m.repeated, err = led.Repeated(ctx, exec); err != nil {
 			return err
 		}
+		m.spelled = newSpelling(rows)
 	}
 	records, err := m.rows(ctx, rows)
 	if err != nil {
@@ -185,6 +186,7 @@ type mover struct {
 	singleWriter bool
 	again        bool // the segment was begun before
 	repeated     bool // the segment has other executions; known only where these wait for one another
+	spelled      *spelling
 	keepsMTime   bool
 	chains       bool // objects may get names that others leave
 	exchanges    bool // and exchange them

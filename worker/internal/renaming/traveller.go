@@ -30,6 +30,7 @@ type traveller struct {
 	// copied is the mark of the copy at the name in between where the object is parked and at its old name, too.
 	copied string
 	tried  bool // a part of the way, by this execution
+	single bool // what is like it at another name is another object: a rename was refused that would have left one name of two
 	// unsure: the archive does not tell the old name from the new one, and the object may have either. It is taken for home.
 	unsure bool
 	// why is the reason not to go on, or of what is left where the object has arrived.
@@ -37,17 +38,17 @@ type traveller struct {
 }
 
 // find says where the object is that is known by its identity, by what was seen at its names. Where a rename is by way of a second name, or
-// of a copy, and was interrupted, it is at two of them.
-func (t *traveller) find(from, between, to store.Sight) {
+// of a copy, and was interrupted, it is at two of them: halves. Else what is like it at another name than the one in between is not the object.
+func (t *traveller) find(from, between, to store.Sight, halves bool) {
 	want := t.row.Want
 	atHome, atPark, atNew := from.Is(want), between.Is(want), to.Is(want)
 	t.left, t.unsure = archive.Identity{}, false
 	switch {
-	case atPark && atNew && !atHome:
+	case atPark && atNew && !atHome && halves:
 		t.at, t.now, t.left = arrived, to.Object.Identity, between.Object.Identity
 	case atPark:
 		t.at, t.now = parked, between.Object.Identity
-		if atHome {
+		if atHome && halves {
 			t.left, t.unsure = from.Object.Identity, atNew && t.row.SameFolded()
 		}
 	case atNew && !atHome && (!from.Taken || want.Inode != 0):
@@ -145,9 +146,7 @@ func (t *traveller) homeward() store.RenameRequest {
 
 // conflict is the reason where something else has a name on the way.
 func (t *traveller) conflict(name archive.Key) *reason {
-	told := &step{row: batch.Row{To: name}, record: &batch.Record{}}
-	told.staysFor(store.Conflict)
-	return &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+	return &reason{batch.Failed, batch.ReasonConflict, fmt.Sprintf("something else has got the name %s since the plan was made", name.Text())}
 }
 
 // because is why a part of the way could not be made.
@@ -189,6 +188,9 @@ func (t *traveller) report() {
 		t.stays(t.why.outcome, t.why.code, t.why.message)
 		if t.at == home {
 			t.record.Identity = t.now
+		}
+		if t.why.code == batch.ReasonConflict {
+			t.record.Message += "; plan the rename again"
 		}
 	}
 }
