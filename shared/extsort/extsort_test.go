@@ -376,6 +376,15 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// liveHeap is how many bytes are in use.
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools give up what they hold at the second
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // TestGroupSharesMemory fills eight sorters of a group one after the other, each while the one before is ranged over.
 func TestGroupSharesMemory(t *testing.T) {
 	st, err := filestore.Open(t.TempDir(), filestore.Options{Ledger: true})
@@ -383,20 +392,13 @@ func TestGroupSharesMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	live := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC() // pools give up what they hold at the second
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	const sorters, records, memory, bound = 8, 12_000, 4 << 20, 8 << 20
-	before := live()
+	before := liveHeap()
 	g, rng, peak := extsort.NewGroup(st, extsort.Options{Memory: memory}), rand.New(rand.NewPCG(1, 2)), uint64(0)
 	value := make([]byte, 200) // 3.6 MB in each
 	var fill func(n int, ranged *extsort.Sorter)
 	fill = func(n int, ranged *extsort.Sorter) {
-		peak = max(peak, live()-before)
+		peak = max(peak, liveHeap()-before)
 		if n == 0 {
 			return
 		}
@@ -443,14 +445,7 @@ func TestMergingTakesLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	live := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC() // pools give up what they hold at the second
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := live()
+	before := liveHeap()
 	const runs, perRun, bound = extsort.DefaultFanIn, 2000, 2 << 20
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := extsort.New(st, "sort", extsort.Options{Memory: 1 << 20})
@@ -470,7 +465,7 @@ func TestMergingTakesLittle(t *testing.T) {
 			if open := len(keys(t, st)); open < runs*3/4 {
 				t.Fatalf("only %d runs are open", open)
 			}
-			peak = live() - before
+			peak = liveHeap() - before
 		}
 	}
 	if peak > bound {
