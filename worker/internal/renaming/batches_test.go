@@ -33,6 +33,9 @@ type years struct {
 	foreign map[archive.Key]bool
 	// outsider renames objects too; then records may say that one is missing, or has changed.
 	outsider bool
+	// alone: nobody else is there. Where there are neither inode numbers nor marks nothing proves that what is at a new name was renamed, once
+	// something else has the old one: then it is skipped as changed, and an undo leaves it.
+	alone bool
 }
 
 func (y *years) id() batch.ID {
@@ -170,8 +173,9 @@ func (y *years) checkTrue(t *rapid.T, b batch.Batch, p batch.Plan, n int) {
 	}
 }
 
+// meddle puts a foreign object at a name, or takes it away.
 func (y *years) meddle(t *rapid.T) {
-	if rapid.IntRange(0, 3).Draw(t, "meddle") > 0 {
+	if y.alone || rapid.IntRange(0, 3).Draw(t, "meddle") > 0 {
 		return
 	}
 	key := archive.Key(rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g"}).Draw(t, "stem") + rapid.SampledFrom([]string{".jpg", ".cr2"}).Draw(t, "ext"))
@@ -265,6 +269,9 @@ func TestBatches(t *testing.T) {
 		for _, k := range []archive.Key{"a.cr2", "a.jpg", "b.jpg", "c.cr2", "c.jpg", "d.jpg", "e.cr2", "e.jpg", "none.txt"} {
 			check(t, y.archive.Create(context.Background(), k, strings.NewReader("content of "+string(k))))
 		}
+		o, err := y.archive.Stat(context.Background(), "none.txt")
+		check(t, err)
+		y.alone = o.Inode == 0 && !st.Properties().Marks
 		before := contents(t, y.archive)
 		var all []batch.Batch
 		for range rapid.IntRange(1, 4).Draw(t, "batches") {
