@@ -167,6 +167,9 @@ func (y *years) checkTrue(t *rapid.T, b batch.Batch, p batch.Plan, n int) {
 		if o, err := y.archive.Stat(context.Background(), at); err != nil || o.Inode != row.Want.Inode || o.ETag != row.Want.ETag {
 			t.Errorf("%s %s: %s > %s: %s %s says it is at %s: %v %v", b.Kind, b.ID, row.From, row.To, r.Outcome, r.Reason, at, o, err)
 		}
+		if b.Kind == batch.Undo && row.Chain != 0 {
+			continue // where a later batch has changed the case of names, those of a chain stay as it spelled them
+		}
 		if spelled, err := store.Spelled(context.Background(), y.archive, at); err != nil || !spelled[at] {
 			t.Errorf("%s %s: %s > %s: %s %s says it is at %s, which is spelled otherwise: %v", b.Kind, b.ID, row.From, row.To, r.Outcome, r.Reason, at, err)
 		}
