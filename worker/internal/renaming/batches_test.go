@@ -167,9 +167,6 @@ func (y *years) checkTrue(t *rapid.T, b batch.Batch, p batch.Plan, n int) {
 		if o, err := y.archive.Stat(context.Background(), at); err != nil || o.Inode != row.Want.Inode || o.ETag != row.Want.ETag {
 			t.Errorf("%s %s: %s > %s: %s %s says it is at %s: %v %v", b.Kind, b.ID, row.From, row.To, r.Outcome, r.Reason, at, o, err)
 		}
-		if b.Kind == batch.Undo && row.Chain != 0 {
-			continue // where a later batch has changed the case of names, those of a chain stay as it spelled them
-		}
 		if spelled, err := store.Spelled(context.Background(), y.archive, at); err != nil || !spelled[at] {
 			t.Errorf("%s %s: %s > %s: %s %s says it is at %s, which is spelled otherwise: %v", b.Kind, b.ID, row.From, row.To, r.Outcome, r.Reason, at, err)
 		}
@@ -283,7 +280,11 @@ func TestBatches(t *testing.T) {
 				b = y.rename(t, rapid.SampledFrom(templates()).Draw(t, "template"),
 					rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy"), rapid.SampledFrom([]int{3, 1000}).Draw(t, "rows"))
 			} else {
-				b = y.undo(t, rapid.SampledFrom(all).Draw(t, "undoes").ID)
+				undoable := all
+				for st.Properties().FoldsCase && slices.ContainsFunc(undoable[1:], func(b batch.Batch) bool { return b.Kind == batch.Rename }) {
+					undoable = undoable[1:] // see docs/limits.md of chains that are undone after a later change of case
+				}
+				b = y.undo(t, rapid.SampledFrom(undoable).Draw(t, "undoes").ID)
 			}
 			y.carryOut(t, b, false)
 			all = append(all, b)
