@@ -66,19 +66,7 @@ func inChain(t *testing.T, same bool, moves ...string) (*world, *bucketed) {
 // planUndo plans the undo of all, or of the chosen.
 func (w *world) planUndo(t tester, chosen ...string) *world {
 	t.Helper()
-	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil }
-	u := &world{archive: w.archive, led: w.led, batch: batch.Batch{
-		ID: idB, Kind: batch.Undo, Undoes: idA, Filter: batch.Filter{Include: chosen}, AssumeSingleWriter: w.batch.AssumeSingleWriter,
-	}}
-	check(t, planning.Undo(context.Background(), claim{}, w.led, w.archive.Store, u.batch, 1, over, func(string) {}))
-	var err error
-	u.plan, _, err = w.led.Plan(context.Background(), idB)
-	check(t, err)
-	if len(u.plan.Segments) > 0 {
-		u.rows, err = w.led.PlanRows(context.Background(), u.plan, 0)
-		check(t, err)
-	}
-	return u
+	return w.planned(t, batch.Batch{ID: idB, Kind: batch.Undo, Undoes: idA, Filter: batch.Filter{Include: chosen}, AssumeSingleWriter: w.batch.AssumeSingleWriter})
 }
 
 // Of two duplicates the first is at its name in between, and the second has not set out, when the execution dies. An undo that was not told

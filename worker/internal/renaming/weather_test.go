@@ -16,9 +16,7 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/digest"
-	"github.com/reshelf/reshelf/shared/ledger"
 	"github.com/reshelf/reshelf/shared/store"
-	"github.com/reshelf/reshelf/worker/internal/planning"
 )
 
 // weather is a bucket, and the claim of an execution on it: requests fail, are refused and end with the process, somebody does what he
@@ -254,19 +252,10 @@ func (w *world) checkTorn(t *rapid.T, records map[archive.Key]batch.Record) {
 
 // undone is the undo of what w did, some of which may not be recorded.
 func (w *world) undone(t tester, id batch.ID) *world {
-	u := &world{archive: w.archive, led: w.led, batch: batch.Batch{V: batch.Version, ID: id, Kind: batch.Undo, Undoes: w.batch.ID, Pool: "local", Priority: batch.Normal}}
-	u.batch.Archive, _ = archive.FileRoot("/archive")
-	check(t, w.led.CreateBatch(context.Background(), u.batch))
-	over := func(context.Context, ledger.Execution) (bool, error) { return true, nil }
-	check(t, planning.Undo(context.Background(), claim{}, w.led, w.archive.Store, u.batch, 1, over, func(string) {}))
-	var err error
-	u.plan, _, err = w.led.Plan(context.Background(), id)
-	check(t, err)
-	if len(u.plan.Segments) > 0 {
-		u.rows, err = w.led.PlanRows(context.Background(), u.plan, 0)
-		check(t, err)
-	}
-	return u
+	b := batch.Batch{V: batch.Version, ID: id, Kind: batch.Undo, Undoes: w.batch.ID, Pool: "local", Priority: batch.Normal}
+	b.Archive, _ = archive.FileRoot("/archive")
+	check(t, w.led.CreateBatch(context.Background(), b))
+	return w.planned(t, b)
 }
 
 // TestWeather renames objects of a chain in a bucket, whose contents differ or are equal, undoes that, and undoes the undo, whatever
