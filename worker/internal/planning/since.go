@@ -17,7 +17,7 @@ import (
 // tell who has moved an object. It joins these names with what the later batches have moved, as their records say, if there are any
 // that are not relatives of the undone one; otherwise it reads nothing and returns nil. What an undo found to be back already was brought back by one that
 // was interrupted, if it was moved at all. Copies were brought to their names too; that a batch took something away matters only where an
-// undo brings that back, and there is none of one that copies.
+// undo brings that back, and there is none of one that copies. Where names are folded, one that changed their case brought objects to the same names.
 func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor, error) {
 	later, err := u.laterBatches(ctx)
 	stranger := func(b batch.Batch) bool { return !slices.Contains(u.kin.all, b.ID) }
@@ -29,7 +29,7 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 	for n, by := range later {
 		err := u.eachMoved(ctx, by, func(r batch.Row, moved bool) error {
 			some = true
-			from, to := []byte(fullName(by.Archive, r.From)), []byte(fullName(by.Archive, r.To))
+			from, to := u.fullName(by.Archive, r.From), u.fullName(by.Archive, r.To)
 			return errors.Join(moves.Add(ctx, from, step{uint32(n), false, !moved}.encode()), moves.Add(ctx, to, step{uint32(n), true, !moved}.encode()))
 		})
 		if err != nil {
@@ -44,7 +44,7 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 			err = u.tick(ctx)
 		}
 		if err == nil && r.Moves() {
-			err = names.Add(ctx, []byte(fullName(u.batch.Archive, r.To)), fromLast(r.N))
+			err = names.Add(ctx, u.fullName(u.batch.Archive, r.To), fromLast(r.N))
 		}
 		if err != nil {
 			return nil, err
@@ -57,6 +57,11 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 		return nil, err
 	}
 	return newRowCursor(rows.Sorted(ctx)), nil
+}
+
+// fullName is what names of archives that overlap are compared by.
+func (u *undoer) fullName(root archive.Root, key archive.Key) []byte {
+	return []byte(u.name(archive.Key(fullName(root, key))))
 }
 
 // step is that a later batch brought an object to a name or took it away. In their order a batch takes away what it replaces.

@@ -344,7 +344,7 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	source, target := w.Source, w.Target
 	stayed, moved := source.Is(r.Want), w.Proven()
 	recorded := known && rec.To != ""
-	otherwise := !stayed && target.Object.Inode != 0 && (m.others || u.never) // buckets mark who has moved it
+	otherwise := !stayed && !u.props.Marks && (m.others || u.never) // marks tell who has moved it
 	switch {
 	case recorded && otherwise && target.Is(rec.Identity):
 		settle(&back, batch.Failed, batch.ReasonConflict, broughtAgain)

@@ -122,7 +122,7 @@ func (c *whirl) foreign(name archive.Key) bool {
 	return c.at[name].Taken && !known
 }
 
-const broughtAgain = "another batch has brought it to this name again, or put a copy there; undo that one first, or take its copy away: reshelf history says which"
+const broughtAgain = "another batch has brought it to this name again, be it in another case, or put a copy there; undo that one first, or take its copy away: reshelf history says which"
 
 // straighten settles the rows that would move and need not, or cannot.
 func (u *undoer) straighten(c *whirl) {

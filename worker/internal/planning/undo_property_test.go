@@ -122,11 +122,7 @@ func TestUndosProperties(t *testing.T) {
 				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: 2})
 				chains = chains || template == up || template == turn || template == swap
 			} else {
-				undoable := all
-				for w.archive.Properties().FoldsCase && slices.ContainsFunc(undoable[1:], func(m made) bool { return m.batch.Kind == batch.Rename }) {
-					undoable = undoable[1:] // see docs/limits.md of chains that are undone after a later change of case
-				}
-				of := rapid.SampledFrom(undoable).Draw(t, "undoes")
+				of := rapid.SampledFrom(all).Draw(t, "undoes")
 				var keys []archive.Key
 				if rapid.Bool().Draw(t, "chosen") {
 					keys = []archive.Key{"not/of/any"}
