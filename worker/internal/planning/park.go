@@ -73,30 +73,26 @@ type away struct {
 	at   archive.Key // where the object is; "" if it is nowhere
 }
 
-// parked reverses the rows of a chain whose objects had names in between, those that are chosen, and what moved together with them.
+// parked reverses rows of a chain whose objects had names in between: those that are chosen, and what moved together with them.
 // An object goes back if its old name is free, or is left by another one that goes back.
-func (u *undoer) parked(ctx context.Context, w *writer, rows []batch.Row, records map[archive.Key]batch.Record) error {
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r batch.Row) bool { return !r.Moves() })
-	marks, err := u.marks(rows)
-	if err != nil || !slices.ContainsFunc(marks, func(m mark) bool { return m.chosen }) {
-		return err
-	}
+func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[archive.Key]batch.Record) error {
 	ids := map[string]bool{}
-	for _, r := range rows {
+	for _, r := range b.rows {
 		ids[r.OpID], ids[r.HomeID()] = true, true
 	}
-	all := make([]*away, len(rows))
-	for i, r := range rows {
+	all := make([]*away, len(b.rows))
+	for i, r := range b.rows {
+		var err error
 		if err := u.tick(ctx); err != nil { // a chain is long, and each look a request
 			return err
 		}
 		rec, known := records[r.From]
-		if all[i], err = u.wherever(ctx, r, rec, known, marks[i], ids); err != nil {
+		if all[i], err = u.wherever(ctx, r, rec, known, b.marks[i], ids); err != nil {
 			return err
 		}
 	}
 	groups := together(all)
-	chosen := withCircles(all, groups, marks)
+	chosen := withCircles(all, groups, b.marks)
 	for n, g := range groups {
 		for _, i := range g {
 			if !chosen[n] && all[i].back.Moves() {
@@ -109,7 +105,7 @@ func (u *undoer) parked(ctx context.Context, w *writer, rows []batch.Row, record
 	for i, a := range all {
 		reversed[i] = a.back
 	}
-	return u.emitBack(ctx, w, rows, reversed, marks)
+	return u.emitBack(ctx, w, b, reversed)
 }
 
 // withCircles says which groups go back: those of which an object was chosen, and those that are in a circle with one of these.

@@ -31,7 +31,7 @@ const PollEvery = 2 * time.Second
 func Undo(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch int64,
 	ended func(context.Context, ledger.Execution) (bool, error), note func(string),
 ) error {
-	u := &undoer{desk: newDesk(hold, led, st, b, epoch, Options{}), archive: st, ended: ended, note: note}
+	u := &undoer{desk: newDesk(hold, led, st, b, epoch, Options{}), archive: &seen{Store: st}, ended: ended, note: note}
 	if err := u.seal(ctx, u.plan); err != nil {
 		return fmt.Errorf("plan undo %s of batch %s: %w", b.ID, b.Undoes, err)
 	}
@@ -41,7 +41,7 @@ func Undo(ctx context.Context, hold Hold, led *ledger.Ledger, st store.Store, b 
 // undoer makes the plan of an undo.
 type undoer struct {
 	*desk
-	archive store.Store
+	archive *seen
 	ended   func(context.Context, ledger.Execution) (bool, error)
 	note    func(string)
 	// there: the archive holds something, so an object that is not found is missing.
@@ -205,22 +205,63 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 	if err := u.findSpelled(ctx, rows); err != nil {
 		return err
 	}
-	for _, n := range slices.Backward(batch.Bonds(rows)) {
-		bonded := rows[len(rows)-n:]
-		rows = rows[:len(rows)-n]
-		reverse := u.group
-		switch {
-		case batch.Parked(bonded) && bonded[0].Chain != 0:
-			reverse = u.parked
-		case batch.Circular(bonded):
-			reverse = u.circle
-		}
-		slices.Reverse(bonded)
-		if err := reverse(ctx, w, bonded, records); err != nil {
+	bonds, err := u.bonds(rows)
+	if err == nil {
+		err = u.lookAt(ctx, bonds)
+	}
+	if err != nil {
+		return err
+	}
+	for _, b := range bonds {
+		if err := b.reverse(ctx, w, b, records); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// bond is rows of the undone plan that are reversed together, the last first: those that move.
+type bond struct {
+	rows    []batch.Row
+	marks   []mark
+	reverse func(context.Context, *writer, bond, map[archive.Key]batch.Record) error
+}
+
+// bonds are those of a segment of which an object was chosen, the last ones first.
+func (u *undoer) bonds(rows []batch.Row) (bonds []bond, err error) {
+	for _, n := range slices.Backward(batch.Bonds(rows)) {
+		bonded := rows[len(rows)-n:]
+		rows = rows[:len(rows)-n]
+		b := bond{reverse: u.group}
+		switch {
+		case batch.Parked(bonded) && bonded[0].Chain != 0:
+			b.reverse = u.parked
+		case batch.Circular(bonded):
+			b.reverse = u.circle
+		}
+		slices.Reverse(bonded)
+		b.rows = slices.DeleteFunc(bonded, func(r batch.Row) bool { return !r.Moves() })
+		if b.marks, err = u.marks(b.rows); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(b.marks, func(m mark) bool { return m.chosen }) {
+			bonds = append(bonds, b)
+		}
+	}
+	return bonds, nil
+}
+
+// lookAt looks at all names at which objects of the bonds may be.
+func (u *undoer) lookAt(ctx context.Context, bonds []bond) error {
+	var names []archive.Key
+	for _, b := range bonds {
+		for i, r := range b.rows {
+			if b.marks[i].by == "" || r.Chain != 0 {
+				names = append(names, r.From, r.To, r.Park)
+			}
+		}
+	}
+	return u.archive.lookAt(ctx, names, u.tick)
 }
 
 // records are what the undone batch says became of a segment, by the old key; nil if it did not get so far.
@@ -239,29 +280,23 @@ func (u *undoer) records(ctx context.Context, id batch.ID, n int) (map[archive.K
 	return out, nil
 }
 
-// group reverses rows that moved together, if any of them is chosen. Objects that are gone do not keep the others from
-// moving back.
-func (u *undoer) group(ctx context.Context, w *writer, rows []batch.Row, records map[archive.Key]batch.Record) error {
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r batch.Row) bool { return !r.Moves() })
-	marks, err := u.marks(rows)
-	if err != nil || !slices.ContainsFunc(marks, func(m mark) bool { return m.chosen }) {
-		return err
-	}
+// group reverses rows that moved together. Objects that are gone do not keep the others from moving back.
+func (u *undoer) group(ctx context.Context, w *writer, b bond, records map[archive.Key]batch.Record) error {
 	var reversed []batch.Row
-	for i, r := range rows {
+	for i, r := range b.rows {
 		rec, known := records[r.From]
 		reverse := u.reverse
 		if r.Park != "" {
 			reverse = u.reverseParked
 		}
-		row, err := reverse(ctx, r, rec, known, marks[i])
+		row, err := reverse(ctx, r, rec, known, b.marks[i])
 		if err != nil {
 			return err
 		}
 		reversed = append(reversed, row)
 	}
 	allOrNone(reversed, blocksUndo)
-	return u.emitBack(ctx, w, rows, reversed, marks)
+	return u.emitBack(ctx, w, b, reversed)
 }
 
 // blocksUndo reports whether an object that does not move back for that reason keeps those that moved with it where they are.
@@ -270,18 +305,18 @@ func blocksUndo(r batch.Reason) bool {
 }
 
 // emitBack writes the reverse of rows that moved together.
-func (u *undoer) emitBack(ctx context.Context, w *writer, rows, reversed []batch.Row, marks []mark) error {
-	principals := principalsNow(rows, reversed)
+func (u *undoer) emitBack(ctx context.Context, w *writer, b bond, reversed []batch.Row) error {
+	principals := principalsNow(b.rows, reversed)
 	for i, r := range reversed {
 		// Of an object that was not chosen it matters only whether it moves, or keeps others where they are.
-		if !marks[i].chosen && !r.Moves() && !blocksUndo(r.Reason) {
+		if !b.marks[i].chosen && !r.Moves() && !blocksUndo(r.Reason) {
 			continue
 		}
-		r.Group = principals[rows[i].Group]
+		r.Group = principals[b.rows[i].Group]
 		if r.Chain != 0 && r.Moves() && u.chains() {
 			u.freed[u.name(r.From)] = true
 		}
-		if r.Added = !marks[i].chosen && r.Moves(); r.Added {
+		if r.Added = !b.marks[i].chosen && r.Moves(); r.Added {
 			u.added.add(r.From)
 		}
 		if err := w.add(ctx, r); err != nil {

@@ -3,7 +3,6 @@ package planning
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
@@ -22,27 +21,22 @@ type whirl struct {
 	byInode map[uint64]int // places in rows
 }
 
-// circle reverses rows that got one another's names, if any of them is chosen: all of them that are there. Where one has changed, or cannot
+// circle reverses rows that got one another's names: all of them that are there. Where one has changed, or cannot
 // have its old name, all stay.
-func (u *undoer) circle(ctx context.Context, w *writer, rows []batch.Row, records map[archive.Key]batch.Record) error {
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r batch.Row) bool { return !r.Moves() })
-	marks, err := u.marks(rows)
-	if err != nil || !slices.ContainsFunc(marks, func(m mark) bool { return m.chosen }) {
-		return err
-	}
-	c := &whirl{rows: rows, at: map[archive.Key]store.Sight{}, holds: map[archive.Key]int{}, byInode: map[uint64]int{}}
+func (u *undoer) circle(ctx context.Context, w *writer, b bond, records map[archive.Key]batch.Record) error {
+	c := &whirl{rows: b.rows, at: map[archive.Key]store.Sight{}, holds: map[archive.Key]int{}, byInode: map[uint64]int{}}
 	if err := c.look(ctx, u.archive, records); err != nil {
 		return err
 	}
-	for i, r := range rows {
+	for i, r := range b.rows {
 		rec, known := records[r.From]
-		if err := u.turn(ctx, c, i, rec, known, marks[i]); err != nil {
+		if err := u.turn(ctx, c, i, rec, known, b.marks[i]); err != nil {
 			return err
 		}
 	}
 	u.straighten(c)
 	allOrNone(c.back, blocksUndo)
-	return u.emitBack(ctx, w, c.rows, c.back, marks)
+	return u.emitBack(ctx, w, b, c.back)
 }
 
 // look looks at all names, and finds the objects as they were wanted, or as they were recorded.
