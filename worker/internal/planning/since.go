@@ -11,6 +11,7 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/extsort"
+	"github.com/reshelf/reshelf/shared/store"
 )
 
 // findBrought finds the rows of the undone plan whose objects later batches have brought to their new names: an identity alone does not
@@ -27,11 +28,15 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 	moves, names, rows := u.sorter("later"), u.sorter("names"), u.sorter("brought")
 	some := false
 	for n, by := range later {
-		err := u.eachMoved(ctx, by, func(r batch.Row, moved bool) error {
+		add := func(r batch.Row, moved bool) error {
 			some = true
 			from, to := u.fullName(by.Archive, r.From), u.fullName(by.Archive, r.To)
 			return errors.Join(moves.Add(ctx, from, step{uint32(n), false, !moved}.encode()), moves.Add(ctx, to, step{uint32(n), true, !moved}.encode()))
-		})
+		}
+		err := u.eachMoved(ctx, by, add)
+		if err == nil && stranger(by) && u.refolds() {
+			err = u.eachUnrecorded(ctx, by, func(r batch.Row) error { return add(r, true) })
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -57,6 +62,42 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 		return nil, err
 	}
 	return newRowCursor(rows.Sorted(ctx)), nil
+}
+
+// eachUnrecorded calls yield for each row of a later batch that may have changed the case of a name, and says nothing of it, since it was interrupted.
+// What is at such a name looks as if nobody had touched it.
+func (u *undoer) eachUnrecorded(ctx context.Context, by batch.Batch, yield func(batch.Row) error) error {
+	plan, _, err := u.led.Plan(ctx, by.ID)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for segment, err := range u.led.Begun(ctx, by.ID, batch.StepRename, generation) {
+		if err == nil {
+			_, err = u.led.PartHeader(ctx, batch.Ref{Batch: by.ID, Step: batch.StepRename, Generation: generation, Segment: segment})
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, store.ErrNotExist) {
+			return err
+		}
+		rows, err := u.led.PlanRows(ctx, plan, segment)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if err = u.tick(ctx); err == nil && r.Moves() && r.SameFolded() {
+				err = yield(r)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // fullName is what names of archives that overlap are compared by.
