@@ -75,6 +75,37 @@ func TestUndosInOrder(t *testing.T) {
 	})
 }
 
+// An undo that finds objects of a chain to be back, since another batch has brought them there, says nothing of who did: what was half way can be undone
+// after it.
+func TestUndoThatFoundChainBack(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "a.jpg"}, {key: "b.jpg"}, {key: "c.jpg"}, {key: "d.jpg"}, {key: "e.jpg"}})
+	before, next := w.contents(t), 0
+	newID := func() batch.ID { next++; return batch.ID(fmt.Sprintf("01arz3ndektsv4rrffq69%05d", next)) }
+	var all []batch.ID
+	carryOut := func(id batch.ID, crashed int) batch.ID {
+		w.carryOut(t, id, crashed)
+		all = append(all, id)
+		return id
+	}
+	rename := func(template string, crashed int) batch.ID {
+		b := renameBatch(newID(), template, batch.ConflictSkip)
+		w.inspect(t, b, nil, nil)
+		w.plan(t, b, planning.Options{})
+		return carryOut(b.ID, crashed)
+	}
+	circle := rename(turn, 2)
+	chain := rename(up, -1)
+	carryOut(w.undoing(t, newID(), chain, nil).batch.ID, -1)
+	carryOut(w.undoing(t, newID(), circle, nil).batch.ID, -1)
+	for _, id := range slices.Backward(all) {
+		w.carryOut(t, w.undoing(t, newID(), id, nil).batch.ID, -1)
+	}
+	if diff := cmp.Diff(before, w.contents(t)); diff != "" {
+		t.Errorf("archive after everything was undone (-want +got):\n%s", diff)
+	}
+}
+
 // twoSteps is the same archive seen from where a rename takes two steps, as over NFS.
 type twoSteps struct{ store.Store }
 

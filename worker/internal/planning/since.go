@@ -134,16 +134,9 @@ func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *ex
 			return err
 		}
 		name := nameSince{came: map[batch.ID]bool{}, left: map[batch.ID]bool{}}
-		for at.to(it.Key); at.at(it.Key); at.next() {
+		for at.to(it.Key); at.at(it.Key); {
 			by := later[binary.BigEndian.Uint32(at.item.Value)]
-			switch came, back := at.item.Value[4] == 1, at.item.Value[5] == 1; {
-			case back:
-				name.restore(by, came)
-			case came:
-				name.come(by, u.batch.Undoes, slices.Contains(u.kin.all, by.ID))
-			default:
-				name.leave(by)
-			}
+			name.pass(by, takeSteps(at, it.Key), u.batch.Undoes, slices.Contains(u.kin.all, by.ID))
 		}
 		if at.err != nil {
 			return at.err
@@ -157,11 +150,47 @@ func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *ex
 	return nil
 }
 
+// steps are those of one batch at one name.
+type steps struct{ left, came, leftBack, cameBack bool }
+
+// takeSteps takes the steps of the batch and name at which the cursor stands.
+func takeSteps(at *cursor, name []byte) (s steps) {
+	for by := binary.BigEndian.Uint32(at.item.Value); at.at(name) && binary.BigEndian.Uint32(at.item.Value) == by; at.next() {
+		switch came, back := at.item.Value[4] == 1, at.item.Value[5] == 1; {
+		case came && back:
+			s.cameBack = true
+		case came:
+			s.came = true
+		case back:
+			s.leftBack = true
+		default:
+			s.left = true
+		}
+	}
+	return s
+}
+
 // nameSince is what became of a name since the undone batch.
 type nameSince struct {
 	others     bool              // what is there was brought there by others
 	gone       bool              // the object was taken away from the name, as records say, and not brought there again
 	came, left map[batch.ID]bool // others, as it was before a batch brought an object there, and took it away
+}
+
+// pass takes a batch into account. Where an undo found one object to be back at the name, that it found another one to be away says nothing more.
+func (n *nameSince) pass(by batch.Batch, s steps, undone batch.ID, kin bool) {
+	if s.left {
+		n.leave(by)
+	}
+	if s.leftBack && !s.came && !s.cameBack {
+		n.restore(by, false)
+	}
+	if s.came {
+		n.come(by, undone, kin)
+	}
+	if s.cameBack {
+		n.restore(by, true)
+	}
 }
 
 // leave: a batch has taken the object away from the name. Where it came by what this one undoes, all is as before.
