@@ -1,6 +1,7 @@
 package planning
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,7 +32,14 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 		add := func(r batch.Row, moved bool) error {
 			some = true
 			from, to := u.fullName(by.Archive, r.From), u.fullName(by.Archive, r.To)
-			return errors.Join(moves.Add(ctx, from, step{uint32(n), false, !moved}.encode()), moves.Add(ctx, to, step{uint32(n), true, !moved}.encode()))
+			switch at := uint32(n); {
+			case moved:
+				return errors.Join(moves.Add(ctx, from, step{at, left}.encode()), moves.Add(ctx, to, step{at, came}.encode()))
+			case bytes.Equal(from, to):
+				return moves.Add(ctx, to, step{at, wasSpelled}.encode())
+			default:
+				return errors.Join(moves.Add(ctx, from, step{at, wasAway}.encode()), moves.Add(ctx, to, step{at, wasBack}.encode()))
+			}
 		}
 		err := u.eachMoved(ctx, by, add)
 		if err == nil && stranger(by) && u.refolds() {
@@ -105,16 +113,25 @@ func (u *undoer) fullName(root archive.Root, key archive.Key) []byte {
 	return []byte(u.name(archive.Key(fullName(root, key))))
 }
 
-// step is that a later batch brought an object to a name or took it away. In their order a batch takes away what it replaces.
+// step is what a later batch did at a name, or found there.
 type step struct {
 	batch uint32
-	came  bool
-	back  bool // or so an interrupted undo did, if the object was moved at all
+	did   byte
 }
 
-func (s step) encode() []byte {
-	return append(binary.BigEndian.AppendUint32(nil, s.batch), bit(s.came), bit(s.back))
-}
+// What a batch did: it brought an object to the name, or took it away. An undo also may have found an object to be back where it would bring it, and
+// away from where it would take it, or to have the old case: an undo before it that was interrupted did that, if the object was moved at all.
+const (
+	left byte = iota
+	came
+	wasAway
+	wasBack
+	wasSpelled
+)
+
+func (s step) encode() []byte { return append(binary.BigEndian.AppendUint32(nil, s.batch), s.did) }
+
+func decodeStep(b []byte) step { return step{binary.BigEndian.Uint32(b), b[4]} }
 
 func bit(set bool) byte {
 	if set {
@@ -133,10 +150,10 @@ func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *ex
 		if err != nil {
 			return err
 		}
-		name := nameSince{came: map[batch.ID]bool{}, left: map[batch.ID]bool{}}
+		name := nameSince{came: map[batch.ID]tenure{}, left: map[batch.ID]tenure{}}
 		for at.to(it.Key); at.at(it.Key); {
-			by := later[binary.BigEndian.Uint32(at.item.Value)]
-			name.pass(by, takeSteps(at, it.Key), u.batch.Undoes, slices.Contains(u.kin.all, by.ID))
+			by, did := takeSteps(at, it.Key)
+			name.pass(later[by], did, u.batch.Undoes, slices.Contains(u.kin.all, later[by].ID))
 		}
 		if at.err != nil {
 			return at.err
@@ -150,86 +167,81 @@ func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *ex
 	return nil
 }
 
-// steps are those of one batch at one name.
-type steps struct{ left, came, leftBack, cameBack bool }
-
 // takeSteps takes the steps of the batch and name at which the cursor stands.
-func takeSteps(at *cursor, name []byte) (s steps) {
-	for by := binary.BigEndian.Uint32(at.item.Value); at.at(name) && binary.BigEndian.Uint32(at.item.Value) == by; at.next() {
-		switch came, back := at.item.Value[4] == 1, at.item.Value[5] == 1; {
-		case came && back:
-			s.cameBack = true
-		case came:
-			s.came = true
-		case back:
-			s.leftBack = true
-		default:
-			s.left = true
+func takeSteps(at *cursor, name []byte) (by uint32, did map[byte]bool) {
+	by, did = decodeStep(at.item.Value).batch, map[byte]bool{}
+	for at.at(name) {
+		s := decodeStep(at.item.Value)
+		if s.batch != by {
+			break
 		}
+		did[s.did] = true
+		at.next()
 	}
-	return s
+	return by, did
+}
+
+// tenure says by whom a name was taken.
+type tenure struct {
+	others bool     // what is there was brought there by others
+	last   batch.ID // has brought an object there, or taken it away, and was not undone since
 }
 
 // nameSince is what became of a name since the undone batch.
 type nameSince struct {
-	others     bool              // what is there was brought there by others
-	gone       bool              // the object was taken away from the name, as records say, and not brought there again
-	came, left map[batch.ID]bool // others, as it was before a batch brought an object there, and took it away
+	tenure
+	came, left map[batch.ID]tenure // as it was before a batch brought an object there, and took it away
 }
 
-// pass takes a batch into account. Where an undo found one object to be back at the name, that it found another one to be away says nothing more.
-func (n *nameSince) pass(by batch.Batch, s steps, undone batch.ID, kin bool) {
-	if s.left {
+// pass takes a batch into account, which takes away what it replaces. kin: it is a relative of the undone one.
+func (n *nameSince) pass(by batch.Batch, did map[byte]bool, undone batch.ID, kin bool) {
+	if did[left] {
 		n.leave(by)
 	}
-	if s.leftBack && !s.came && !s.cameBack {
-		n.restore(by, false)
-	}
-	if s.came {
+	if did[came] {
 		n.come(by, undone, kin)
 	}
-	if s.cameBack {
-		n.restore(by, true)
+	if !did[left] && !did[came] {
+		n.find(by, did)
 	}
 }
 
 // leave: a batch has taken the object away from the name. Where it came by what this one undoes, all is as before.
 func (n *nameSince) leave(by batch.Batch) {
-	n.left[by.ID], n.gone = n.others, true
+	n.left[by.ID], n.last = n.tenure, by.ID
 	if before, here := n.came[by.Undoes]; here {
-		n.others = before
+		n.tenure = before
 	}
 }
 
 // come: a batch has brought an object to the name, a relative of the undone one or not. An undo brings it to where it was, by whom
 // ever; if it was there before the undone batch, then not by that one.
 func (n *nameSince) come(by batch.Batch, undone batch.ID, kin bool) {
-	n.came[by.ID], n.gone = n.others, false
+	n.came[by.ID], n.last = n.tenure, by.ID
 	before, away := n.left[by.Undoes]
 	switch {
 	case kin:
 		n.others = false
 	case by.Kind == batch.Undo && away:
-		n.others = before
+		n.tenure = before
 	case by.Kind == batch.Undo && by.Undoes > undone: // not recorded when that one took it away
 	default:
 		n.others = true
 	}
 }
 
-// restore: an undo has found the object where it was before what it undoes, and not at the name that this gave it. If records say who
-// has brought it there, all is told by them.
-func (n *nameSince) restore(by batch.Batch, came bool) {
-	if came != n.gone {
+// find: an undo has found the name as it would make it, so an undo before it that was interrupted has done that. Not if another batch has done
+// something there since what is undone: then all is told by its records.
+func (n *nameSince) find(by batch.Batch, did map[byte]bool) {
+	if n.last != by.Undoes {
 		return
 	}
-	n.gone = !came
-	what := n.came
-	if came {
-		what = n.left
+	was := n.left
+	if !did[wasBack] && !did[wasSpelled] {
+		was = n.came
 	}
-	if before, ok := what[by.Undoes]; ok {
-		n.others = before
+	if before, ok := was[by.Undoes]; ok {
+		n.tenure = before
 	}
 }
 
