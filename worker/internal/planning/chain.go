@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/extsort"
 )
 
@@ -17,7 +16,8 @@ import (
 // and no order matters. See docs/decisions/chains.md.
 
 const (
-	// maxWaits bounds for how many names units wait in one plan: about 150 bytes of memory each. Units above it are refused.
+	// maxWaits bounds what sweep holds across one place in the order of units, in names that are waited for: about 230 bytes of memory each,
+	// while they are solved. Where it is more, units are refused.
 	maxWaits = 1 << 20
 	// maxChain bounds the rows of one chain, which are one segment, and maxChainBytes what they are when they are stored.
 	maxChain      = 20_000
@@ -37,54 +37,13 @@ const (
 	chainTooLong      // see maxChain
 )
 
-// chains are the units of a round that wait for others, or that others wait for, by their number in the order of ids. Units have
-// to be asked for in that order. The zero chains has none.
-type chains struct {
-	units   []chained
-	leaders []archive.Key // by chain; the principal of the unit that was asked for first
-	at      int
-}
-
-// chained is a unit of a chain.
-type chained struct {
-	number int64
-	rows   int32
-	bytes  int32
-	chain  int32
-	// order counts within the plan: a unit has a greater one than all that it waits for, and units of a circle follow one another.
-	order int32
-	fate  fate
-	// folded: a name that it waits for is not exactly the one that it gets.
-	folded bool
-}
-
-// of is the unit of that number; its fate is notInChain where it is in none.
-func (c *chains) of(number int64) chained {
-	for c.at < len(c.units) && c.units[c.at].number < number {
-		c.at++
-	}
-	if c.at == len(c.units) || c.units[c.at].number != number {
-		return chained{}
-	}
-	return c.units[c.at]
-}
-
-// leader is the principal in whose place the chain comes in the plan; first is the principal of a unit of it.
-func (c *chains) leader(chain int32, first archive.Key) archive.Key {
-	if c.leaders[chain] == "" {
-		c.leaders[chain] = first
-	}
-	return c.leaders[chain]
-}
-
-// findChains reads which units wait for which, by the conditions among the verdicts of a round.
+// findChains reads which units wait for which, by the conditions among the verdicts of a round. Stop what it returns.
 func (r *resolver) findChains(ctx context.Context, units, verdicts *extsort.Sorter) (chains, error) {
-	movers, waits := r.sorter("movers"), r.sorter("waits")
+	movers, waits, links := r.sorter("movers"), r.sorter("waits"), r.sorter("links")
 	if err := r.spread(ctx, units, verdicts, movers, waits); err != nil {
 		return chains{}, err
 	}
-	g, err := r.meet(ctx, movers, waits)
-	if err != nil {
+	if err := r.meet(ctx, movers, waits, links); err != nil {
 		return chains{}, err
 	}
 	for _, s := range []*extsort.Sorter{movers, waits} {
@@ -92,18 +51,23 @@ func (r *resolver) findChains(ctx context.Context, units, verdicts *extsort.Sort
 			return chains{}, err
 		}
 	}
-	return g.solve(r.exchanges()), nil
+	solved := r.sorter("chains")
+	if err := r.sweep(ctx, links, solved); err != nil {
+		return chains{}, err
+	}
+	if err := links.Remove(ctx); err != nil {
+		return chains{}, err
+	}
+	return openChains(ctx, solved), nil
 }
 
 // spread adds each row that would move to movers, by its old name, and each condition to waits, by the name that it is about.
 func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *extsort.Sorter) error {
-	waiting := 0
 	return r.eachUnit(ctx, units, verdicts, func(number int64, u *unit, against []verdict) error {
 		refused := slices.ContainsFunc(against, func(v verdict) bool { return v.Awaits == "" })
-		if refused || slices.ContainsFunc(u.Rows, r.refolded) || waiting+len(against) > r.maxWaits && len(against) > 0 {
+		if refused || slices.ContainsFunc(u.Rows, r.refolded) {
 			return nil // it does not move, or not in a chain
 		}
-		waiting += len(against)
 		e := end{unit: number, rows: int32(len(u.Rows)), bytes: u.stored()}
 		for _, row := range u.Rows {
 			if e.inode = row.Want.Inode; !row.Moves() {
@@ -162,13 +126,8 @@ func decodeEnd(b []byte) end {
 	}
 }
 
-func (e end) chained() chained {
-	return chained{number: e.unit, rows: e.rows, bytes: e.bytes, folded: e.folded}
-}
-
-// meet joins those that wait for a name with the unit that leaves it, if there is one.
-func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*graph, error) {
-	g := &graph{parks: r.parks()}
+// meet joins those that wait for a name with the unit that leaves it, if there is one, and adds what it finds to links.
+func (r *resolver) meet(ctx context.Context, movers, waits, links *extsort.Sorter) error {
 	there := newCursor(movers.Sorted(ctx))
 	defer there.stop()
 	for it, err := range waits.Sorted(ctx) {
@@ -176,20 +135,24 @@ func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*gr
 			err = r.tick(ctx)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		there.to(it.Key)
 		if there.err != nil {
-			return nil, there.err
+			return there.err
 		}
 		waiter := decodeEnd(it.Value)
-		if !there.at(it.Key) {
-			g.stuck(waiter)
-			continue
+		found := []link{stuckLink(waiter)}
+		if there.at(it.Key) {
+			found = linksOf(waiter, decodeEnd(there.item.Value), r.parks())
 		}
-		g.wait(waiter, decodeEnd(there.item.Value))
+		for _, l := range found {
+			if err := links.Add(ctx, l.key(), l.encode()); err != nil {
+				return err
+			}
+		}
 	}
-	return g, nil
+	return nil
 }
 
 // graph says which units wait for which.
@@ -199,31 +162,32 @@ type graph struct {
 	parks bool // by way of names in between
 }
 
+// chained is a unit that waits for others, or that others wait for.
+type chained struct {
+	number int64
+	rows   int32
+	bytes  int32
+	// chain is the place in graph.units of the first unit of its chain.
+	chain int32
+	// order counts within the graph: a unit has a greater one than all that it waits for, and units of a circle follow one another.
+	order int32
+	fate  fate
+	// folded: a name that it waits for is not exactly the one that it gets.
+	folded bool
+}
+
 // edge: unit waits for other. Both are numbers of units, and in solve places in graph.units. inode is that of the object that waits.
 type edge struct {
 	unit, other int64
 	inode       uint64
 }
 
-func (g *graph) stuck(e end) {
-	u := e.chained()
-	u.fate = stays
-	g.units = append(g.units, u)
-}
-
-// wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be told apart, by
-// their inodes or by the marks of renames, may not come to one another's names: which of them has moved could not be told.
-func (g *graph) wait(e, other end) {
-	if e.unit == other.unit || !g.parks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
-		g.stuck(e)
-		return
-	}
-	g.units = append(g.units, e.chained(), other.chained())
-	g.edges = append(g.edges, edge{e.unit, other.unit, e.inode})
-}
+// ends are the lesser and the greater number of its units.
+func (e edge) ends() (lesser, greater int64) { return min(e.unit, e.other), max(e.unit, e.other) }
 
 // solve finds what becomes of all units, in time and memory that grow with their number. Circles move where names can be exchanged.
-func (g *graph) solve(exchange bool) chains {
+// Afterwards there is each unit once, in the order of numbers.
+func (g *graph) solve(exchange bool) {
 	g.number()
 	waiters := g.backward()
 	left := make([]int32, len(g.units)) // how many each still waits for
@@ -232,9 +196,8 @@ func (g *graph) solve(exchange bool) chains {
 	}
 	g.keepWaiters(waiters)
 	g.order(waiters, left, g.circles(waiters, exchange))
-	n := g.connect()
-	g.limit(n)
-	return chains{units: g.units, leaders: make([]archive.Key, n)}
+	g.connect()
+	g.limit()
 }
 
 // number sorts the units, each once, and makes the edges places in them.
@@ -243,18 +206,20 @@ func (g *graph) number() {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(b.fate, a.fate), cmp.Compare(bit(b.folded), bit(a.folded)))
 	})
 	g.units = slices.CompactFunc(g.units, func(a, b chained) bool { return a.number == b.number }) // keeps the greatest fate
-	place := func(number int64) int64 {
-		i, _ := slices.BinarySearchFunc(g.units, number, func(c chained, n int64) int { return cmp.Compare(c.number, n) })
-		return int64(i)
-	}
 	for i, e := range g.edges {
-		g.edges[i] = edge{place(e.unit), place(e.other), e.inode}
+		g.edges[i] = edge{g.place(e.unit), g.place(e.other), e.inode}
 	}
 	compare := func(a, b edge) int {
 		return cmp.Or(cmp.Compare(a.other, b.other), cmp.Compare(a.unit, b.unit), cmp.Compare(a.inode, b.inode))
 	}
 	slices.SortFunc(g.edges, compare)
 	g.edges = slices.Compact(g.edges)
+}
+
+// place is that of the unit of a number, which there is.
+func (g *graph) place(number int64) int64 {
+	i, _ := slices.BinarySearchFunc(g.units, number, func(c chained, n int64) int { return cmp.Compare(c.number, n) })
+	return int64(i)
 }
 
 // backward returns those that wait for a unit.
@@ -332,39 +297,46 @@ func (g *graph) order(waiters func(int64) []edge, left []int32, circles circles)
 	}
 }
 
-// connect numbers the chains: the units that move and wait for one another, in any order. It returns how many there are.
-func (g *graph) connect() (n int) {
-	parent := make([]int32, len(g.units))
-	for i := range parent {
-		parent[i] = int32(i)
-	}
-	root := func(i int32) int32 {
-		for parent[i] != i {
-			parent[i] = parent[parent[i]]
-			i = parent[i]
-		}
-		return i
-	}
+// connect finds the chains: the units that move and wait for one another, in any order.
+func (g *graph) connect() {
+	f := newForest(len(g.units))
 	for _, e := range g.edges {
 		if g.units[e.unit].fate == moves {
-			a, b := root(int32(e.unit)), root(int32(e.other))
-			parent[max(a, b)] = min(a, b)
+			f.join(int32(e.unit), int32(e.other))
 		}
 	}
 	for i := range g.units {
-		if r := root(int32(i)); r == int32(i) {
-			g.units[i].chain = int32(n)
-			n++
-		} else {
-			g.units[i].chain = g.units[r].chain // r is less than i
-		}
+		g.units[i].chain = f.root(int32(i))
 	}
-	return n
+}
+
+// forest is a partition of places (R. E. Tarjan, J. van Leeuwen, J. ACM 31, 1984): of each the one above it in its tree, whose root is the least.
+type forest []int32
+
+func newForest(n int) forest {
+	f := make(forest, n)
+	for i := range f {
+		f[i] = int32(i)
+	}
+	return f
+}
+
+func (f forest) root(i int32) int32 {
+	for f[i] != i {
+		f[i] = f[f[i]]
+		i = f[i]
+	}
+	return i
+}
+
+func (f forest) join(a, b int32) {
+	a, b = f.root(a), f.root(b)
+	f[max(a, b)] = min(a, b)
 }
 
 // limit refuses the units that wait in chains that are too long. What they wait for may move.
-func (g *graph) limit(chains int) {
-	rows, bytes := make([]int64, chains), make([]int64, chains)
+func (g *graph) limit() {
+	rows, bytes := make([]int64, len(g.units)), make([]int64, len(g.units)) // by chain
 	for _, u := range g.units {
 		rows[u.chain] += int64(u.rows)
 		bytes[u.chain] += int64(u.bytes)

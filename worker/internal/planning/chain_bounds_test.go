@@ -1,7 +1,6 @@
 package planning
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ type testRound struct {
 func newRound() *testRound {
 	st := memstore.New(archive.Root{})
 	b := batch.Batch{ID: "01arz3ndektsv4rrffq69g5fav"}
-	r := &resolver{planner: &planner{desk: newDesk(idle{}, ledger.New(st), st, b, 1, Options{Memory: 256 << 20})}, maxWaits: bound}
+	r := &resolver{planner: &planner{desk: newDesk(idle{}, ledger.New(st), st, b, 1, Options{Memory: 256 << 20})}, maxWaits: bound, solveAt: 10}
 	return &testRound{r, r.sorter("units"), r.sorter("verdicts")}
 }
 
@@ -63,52 +62,44 @@ func (r *testRound) add(t *testing.T, captured string, inode uint64, key archive
 	}
 }
 
-// A unit whose conditions are beyond maxWaits does not move, nor does one that waits for it.
+// Where units wait for more than maxWaits names across one place, those that wait for what is behind it stay. What is not connected with them moves.
 func TestUnitsBeyondTheBoundStay(t *testing.T) {
 	r := newRound()
-	r.add(t, "0", 1, "first", 1, "last")
-	for i := range bound - 1 {
-		r.add(t, "1", uint64(10+i), archive.Key(fmt.Sprintf("%07d", i)), 1, "nothing")
+	key := func(kind string, i int) archive.Key { return archive.Key(fmt.Sprintf("%s/%07d", kind, i)) }
+	const far = 2 * bound
+	inode := uint64(0)
+	add := func(captured string, key archive.Key, awaits ...archive.Key) {
+		inode++
+		r.add(t, captured, inode, key, 1, awaits...)
 	}
-	r.add(t, "2", 2, "last", 1, "stays") // "stays" is an object that no unit moves
-	c, err := r.findChains(context.Background(), r.units, r.verdicts)
+	add("0", "before", "before too")
+	add("0", "before too")
+	for i := range far {
+		add("1", key("first", i), key("last", i))
+	}
+	for i := range far - 1 {
+		add("2", key("last", i))
+	}
+	add("2", key("last", far-1), "stays") // an object that no unit moves
+	add("3", "behind", "behind too")
+	add("3", "behind too")
+
+	c, err := r.findChains(t.Context(), r.units, r.verdicts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, last := c.of(0), c.of(bound)
-	if last.fate == moves {
-		t.Errorf("the unit that waits for an object that stays is granted")
-	}
-	if first.fate == moves {
-		t.Errorf("the unit that waits for it is granted")
-	}
-}
-
-// maxWaits bounds conditions, of which a unit has up to one for each of its rows.
-func TestBoundCountsConditions(t *testing.T) {
-	r := newRound()
-	const rows = 10
-	units := bound/rows + 20
-	awaits := make([]archive.Key, rows)
-	for u := range units {
-		for i := range awaits {
-			awaits[i] = archive.Key(fmt.Sprintf("n/%d.%d", u, i))
-		}
-		r.add(t, "1", uint64(1+u*rows), archive.Key(fmt.Sprintf("%07d", u)), rows, awaits...)
-	}
-	movers, waits := r.sorter("movers"), r.sorter("waits")
-	if err := r.spread(context.Background(), r.units, r.verdicts, movers, waits); err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for _, err := range waits.Sorted(context.Background()) {
+	defer c.stop()
+	for i := range 2*far + 4 {
+		m, err := c.of(int64(i))
 		if err != nil {
 			t.Fatal(err)
 		}
-		n++
-	}
-	if n > bound {
-		t.Errorf("%d conditions of %d units are held in memory, want at most %d", n, units, bound)
+		switch apart := i < 2 || i > 2*far+1; {
+		case apart && m.fate != moves:
+			t.Errorf("unit %d is connected with none of those that are too many: got fate %d", i, m.fate)
+		case !apart && (i < 2+far || i == 2*far+1) && m.fate == moves:
+			t.Errorf("unit %d is granted, which waits for one of too many", i)
+		}
 	}
 }
 
@@ -126,11 +117,11 @@ func TestChainsAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &graph{}
 			g.wait(end{unit: 1, inode: 1, rows: tt.rows, bytes: tt.bytes}, end{unit: 2, inode: 2, rows: 1, bytes: 1})
-			c := g.solve(true)
-			if got := c.of(1).fate; got != tt.want {
+			g.solve(true)
+			if got := g.units[g.place(1)].fate; got != tt.want {
 				t.Errorf("the one that waits: got fate %d, want %d", got, tt.want)
 			}
-			if got := c.of(2).fate; got != moves && got != notInChain {
+			if got := g.units[g.place(2)].fate; got != moves && got != notInChain {
 				t.Errorf("the one that it waits for: got fate %d, want that it may move", got)
 			}
 		})
@@ -155,16 +146,16 @@ func TestLongCircles(t *testing.T) {
 				g.wait(at(i), at((i+1)%tt.units))
 			}
 			g.wait(at(tt.units), at(0)) // behind the circle
-			c := g.solve(tt.exchange)
+			g.solve(tt.exchange)
 			last := int32(-1)
 			for i := range tt.units {
-				u := c.of(i)
+				u := g.units[g.place(i)]
 				if u.fate != tt.want {
 					t.Fatalf("unit %d: fate %d, want %d", i, u.fate, tt.want)
 				}
 				last = max(last, u.order)
 			}
-			if u := c.of(tt.units); tt.want == moves && (u.fate != moves || u.order != last+1) || tt.want == inCircle && u.fate != stays {
+			if u := g.units[g.place(tt.units)]; tt.want == moves && (u.fate != moves || u.order != last+1) || tt.want == inCircle && u.fate != stays {
 				t.Errorf("the unit behind the circle: fate %d, order %d, the last of the circle has %d", u.fate, u.order, last)
 			}
 		})

@@ -1,18 +1,22 @@
 package planning
 
+import "slices"
+
 // circles are the units of a graph that wait for themselves, by others, and can move all the same: by its place each unit has the
 // circle that it is in.
 type circles struct {
 	number  []int32 // of the circle, from 1; 0 for units in none
 	members [][]int64
+	alone   *[1]int64 // see of
 }
 
-// of is the circle of a unit, or the unit alone.
+// of is the circle of a unit, or the unit alone. It is valid until the next call.
 func (c circles) of(place int64) []int64 {
 	if n := c.number[place]; n > 0 {
 		return c.members[n-1]
 	}
-	return []int64{place}
+	c.alone[0] = place
+	return c.alone[:]
 }
 
 // first reports whether a unit is the first of its circle, or in none.
@@ -24,12 +28,12 @@ func (c circles) same(a, b int64) bool { return c.number[a] > 0 && c.number[a] =
 // circles finds the circles that can move: the strongly connected components of more than one unit (R. E. Tarjan, SIAM J. Comput. 1, 1972)
 // none of whose units stays. It settles the units of those that cannot.
 func (g *graph) circles(waiters func(int64) []edge, exchange bool) circles {
-	c := circles{number: make([]int32, len(g.units))}
+	c := circles{number: make([]int32, len(g.units)), alone: new([1]int64)}
 	g.components(waiters, func(members []int64) {
 		if len(members) == 1 || g.units[members[0]].fate == stays {
 			return
 		}
-		c.members = append(c.members, members)
+		c.members = append(c.members, slices.Clone(members))
 		for _, m := range members {
 			c.number[m] = int32(len(c.members))
 		}
@@ -78,7 +82,7 @@ func (g *graph) linked(members []int64, waiters func(int64) []edge, c circles) b
 	return false
 }
 
-// components calls yield for each strongly connected component of the graph.
+// components calls yield for each strongly connected component of the graph. The members are valid during the call.
 func (g *graph) components(waiters func(int64) []edge, yield func(members []int64)) {
 	t := tarjan{waiters: waiters, index: make([]int32, len(g.units)), low: make([]int32, len(g.units)), yield: yield}
 	for i := range g.units {
@@ -141,12 +145,12 @@ func (t *tarjan) leave(unit int64) {
 		for t.open[begin] != unit {
 			begin--
 		}
-		members := append([]int64(nil), t.open[begin:]...)
-		t.open = t.open[:begin]
+		members := t.open[begin:]
 		for _, m := range members {
 			t.low[m] = 0
 		}
 		t.yield(members)
+		t.open = t.open[:begin]
 	}
 	if len(t.path) > 0 && low != t.index[unit] {
 		above := t.path[len(t.path)-1].unit

@@ -20,7 +20,8 @@ type resolver struct {
 	// family. taken is made when it is first needed.
 	taken, losers *extsort.Sorter
 	lost          int64
-	maxWaits      int // see the constant
+	maxWaits      int // see the constants
+	solveAt       int
 }
 
 func (p *planner) resolve(ctx context.Context) error {
@@ -28,7 +29,7 @@ func (p *planner) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers"), maxWaits: maxWaits}
+	r := &resolver{planner: p, present: there, settled: p.sorter("settled"), losers: p.sorter("losers"), maxWaits: maxWaits, solveAt: solveAt}
 	if err := r.round(ctx, p.units, p.wishes, p.chains() || p.parks()); err != nil {
 		return err
 	}
@@ -66,15 +67,19 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 			return err
 		}
 	}
+	defer chains.stop()
 	isDuplicate, stop, err := r.duplicates(ctx, verdicts.pairs)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	err = r.eachUnit(ctx, units, verdicts.Sorter, func(number int64, u *unit, against []verdict) error {
-		at := chains.of(number)
+		at, err := chains.of(number)
+		if err != nil {
+			return err
+		}
 		if at.fate == moves {
-			u.chain, u.leader, u.order = int64(at.chain)+1, chains.leader(at.chain, u.Rows[0].From), at.order
+			u.chain, u.leader, u.order = at.chain+1, chains.leader(at, u.Rows[0].From), at.order
 			return r.grant(ctx, u)
 		}
 		switch is, err := isDuplicate(u); {
@@ -97,7 +102,7 @@ func (r *resolver) round(ctx context.Context, units, wishes *extsort.Sorter, cha
 			return err
 		}
 	}
-	return nil
+	return chains.remove(ctx)
 }
 
 // eachUnit calls yield for each unit in the order of ids, counted from 0, with the verdicts about it.
