@@ -168,7 +168,7 @@ func (e end) chained() chained {
 
 // meet joins those that wait for a name with the unit that leaves it, if there is one.
 func (r *resolver) meet(ctx context.Context, movers, waits *extsort.Sorter) (*graph, error) {
-	g := &graph{parks: r.parks()}
+	g := &graph{parks: r.parks(), marks: r.props.Marks}
 	there := newCursor(movers.Sorted(ctx))
 	defer there.stop()
 	for it, err := range waits.Sorted(ctx) {
@@ -197,6 +197,7 @@ type graph struct {
 	units []chained
 	edges []edge
 	parks bool // by way of names in between
+	marks bool // objects are told apart by the marks of renames, and not by their inodes
 }
 
 // edge: unit waits for other. Both are numbers of units, and in solve places in graph.units. inode is that of the object that waits.
@@ -214,7 +215,7 @@ func (g *graph) stuck(e end) {
 // wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be told apart, by
 // their inodes or by the marks of renames, may not come to one another's names: which of them has moved could not be told.
 func (g *graph) wait(e, other end) {
-	if e.unit == other.unit || !g.parks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
+	if e.unit == other.unit || !g.marks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
 		g.stuck(e)
 		return
 	}

@@ -79,6 +79,7 @@ func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
 	if err != nil && !errors.Is(err, store.ErrNotExist) {
 		return batch.Plan{}, err
 	}
+	u.between = undoes.AssumeSingleWriter && u.props.Parks
 	if u.kin, err = u.relatives(ctx); err != nil {
 		return batch.Plan{}, err
 	}
@@ -278,7 +279,7 @@ func (u *undoer) emitBack(ctx context.Context, w *writer, rows, reversed []batch
 			continue
 		}
 		r.Group = principals[rows[i].Group]
-		if r.Chain != 0 && r.Moves() && u.chains() {
+		if r.Chain != 0 && r.Moves() && (u.chains() || u.parks()) {
 			u.freed[u.name(r.From)] = true
 		}
 		if r.Added = !marks[i].chosen && r.Moves(); r.Added {
