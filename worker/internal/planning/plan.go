@@ -117,7 +117,6 @@ type desk struct {
 	props   store.Properties // of the archive
 	epoch   int64
 	opts    Options
-	between bool // objects of chains go by way of names in between, since they did in what is undone
 	passed  int64
 	sorts   *extsort.Group
 	sorters []*extsort.Sorter
@@ -131,7 +130,7 @@ func newDesk(hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch
 
 // chains reports whether objects may get names that others of the batch leave, one after the other.
 func (d *desk) chains() bool {
-	return d.props.AtomicRename && !d.batch.AssumeSingleWriter && !d.between && !d.batch.Copies()
+	return d.props.AtomicRename && !d.batch.AssumeSingleWriter && !d.batch.Copies()
 }
 
 // parks reports whether they may by way of names in between, where the shorter way is not to be had.

@@ -79,7 +79,6 @@ func (u *undoer) plan(ctx context.Context) (batch.Plan, error) {
 	if err != nil && !errors.Is(err, store.ErrNotExist) {
 		return batch.Plan{}, err
 	}
-	u.between = undoes.AssumeSingleWriter && u.props.Parks
 	if u.kin, err = u.relatives(ctx); err != nil {
 		return batch.Plan{}, err
 	}
