@@ -104,6 +104,8 @@ type RenameRequest struct {
 	Again bool
 	// AssumeSingleWriter allows the forms that are safe only while nobody else writes (see Properties.GuardedRename).
 	AssumeSingleWriter bool
+	// SameFile: the object must still have its inode number at the new name. Where the rename would take a copy, it is ErrUnsupported.
+	SameFile bool
 }
 
 // Undone is the request that another one takes back: it moved what is at From now, and was at To then.
@@ -172,8 +174,11 @@ type Properties struct {
 	AtomicRename bool
 	// Exchange: two objects can exchange their names in one step. It is set only where AtomicRename is.
 	Exchange bool
-	// Parks: where renames take two steps, what a rename made is known by its mark, and a name is free as soon as its object has left it.
-	// So objects can get the names of others if all of them go to names in between first.
+	// Parks: where an object is can be told whatever has come to the names that it had, and a name is free as soon as its object has left
+	// it. So objects can get the names of others, also where renames take two steps, if all of them go to names in between first. What tells
+	// is the mark of the rename (Marks), or the inode number, which a file keeps under every name, also where the archive is opened again or
+	// by another machine, and which no other file of its file system has meanwhile. A rename that is interrupted half way leaves the object
+	// at both names, and whoever looks at a name afterwards, on whatever machine, sees what is there.
 	Parks bool
 	// RenameMethod names how renames are made, for doctor and reports: "renameat2", "link+unlink", …
 	RenameMethod string

@@ -196,6 +196,8 @@ func examineNames(p store.Properties) Finding {
 	case p.AtomicRename:
 		return Finding{"names in use", "warn", "an object can get the name that another one leaves, but two cannot exchange theirs",
 			"give one of them another name first, where a plan says so"}
+	case p.Parks:
+		return Finding{Name: "names in use", State: "ok", Detail: "an object can get the name that another one leaves, and two can exchange theirs, by way of names in between"}
 	}
 	return Finding{"names in use", "warn", "a name counts as taken until the batch is over, also where its object leaves it", "rename again afterwards, where a plan says so"}
 }

@@ -29,17 +29,21 @@ const crashVariable = "RESHELF_TEST_CRASH"
 // crashRun is one operation in a child process that kills itself at a step.
 type crashRun struct {
 	Dir    string
-	Op     string // create, replace, rename, copy, exchange
+	Op     string // create, replace, rename, copy, exchange, chain
 	Mode   string // "", link, copy
 	Step   int    // kill at the step of this number, from 0
 	Rename store.RenameRequest
 	Copy   struct{ Link bool } // of what is to be renamed
 	// Exchanges are made in turn, as far as they can be.
 	Exchanges []store.ExchangeRequest
+	// Legs are made in turn, those whose objects are still where they begin.
+	Legs []store.RenameRequest
 }
 
 // archived reports whether the operation is one on an archive, whose objects are there.
-func (r crashRun) archived() bool { return r.Op == "rename" || r.Op == "copy" || r.Op == "exchange" }
+func (r crashRun) archived() bool {
+	return r.Op == "rename" || r.Op == "copy" || r.Op == "exchange" || r.Op == "chain"
+}
 
 func (r crashRun) copyRequest() store.CopyRequest {
 	q := r.Rename
@@ -104,6 +108,9 @@ func (r crashRun) do(kill bool) error {
 	case "copy":
 		return s.Copy(ctx, r.copyRequest())
 	}
+	if r.Op == "chain" {
+		return r.goOn(ctx, s)
+	}
 	if r.Op == "exchange" {
 		s.AllowExchange()
 		for _, req := range r.Exchanges {
@@ -114,6 +121,23 @@ func (r crashRun) do(kill bool) error {
 		return nil
 	}
 	return s.Rename(ctx, r.Rename)
+}
+
+// goOn makes the legs of a chain that are left.
+func (r crashRun) goOn(ctx context.Context, s *filestore.Store) error {
+	for _, leg := range r.Legs {
+		o, err := s.Stat(ctx, leg.From)
+		if errors.Is(err, store.ErrNotExist) || err == nil && !leg.Want.Same(o.Identity) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.Rename(ctx, leg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inChild runs r in a child process and returns the name of the step at which it was killed, "" if it ended well.

@@ -2,7 +2,12 @@
 
 package filestore
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/reshelf/reshelf/shared/archive"
+	"github.com/reshelf/reshelf/shared/store"
+)
 
 // SetStep makes s call step between the steps of every protocol, with the step's name.
 func (s *Store) SetStep(step func(name string)) { s.step = step }
@@ -26,6 +31,11 @@ func (s *Store) NameCopies() { s.named = true }
 // Unguard gives s the properties of a file system that does not guard renames.
 func (s *Store) Unguard() {
 	s.props = fileSystem{keepsInode: true}.properties(s.props.Root)
+}
+
+// PropertiesOf are those of a type of file system.
+func PropertiesOf(magic uint32) store.Properties {
+	return fileSystemOfType(magic).properties(archive.Root{})
 }
 
 // Guard gives s the properties of vfat.

@@ -18,7 +18,8 @@ type fileSystem struct {
 	guarded bool
 	// keepsInode: inode numbers survive until the file is removed; elsewhere they are made up when a file is first seen.
 	keepsInode bool
-	// passing: inode numbers can change all the same, when a file is first written to or where the file system is mounted again.
+	// passing: inode numbers can change all the same, when a file is first written to or where the file system is mounted again, or it
+	// is not known that they do not.
 	passing bool
 	// exchanges: renameat2 knows RENAME_EXCHANGE.
 	exchanges bool
@@ -68,8 +69,10 @@ func fileSystemOfType(magic uint32) fileSystem {
 		return fileSystem{keepsInode: true, foldsCase: true}
 	case unix.FUSE_SUPER_MAGIC:
 		return fileSystem{}
+	case unix.NFS_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC, unix.V9FS_MAGIC: // the numbers are those of the server
+		return fileSystem{keepsInode: true}
 	}
-	return fileSystem{keepsInode: true} // NFS, Ceph, 9p and what is not known
+	return fileSystem{keepsInode: true, passing: true} // what is not known
 }
 
 func (fs fileSystem) properties(root archive.Root) store.Properties {
@@ -81,6 +84,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		GuardedCopy:   true,
 		AtomicRename:  fs.guarded && fs.keepsInode && !fs.passing,
 		Exchange:      fs.guarded && fs.keepsInode && !fs.passing && fs.exchanges,
+		Parks:         fs.keepsInode && !fs.passing,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
 		Folders:       true,

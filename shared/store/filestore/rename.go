@@ -163,7 +163,7 @@ func (s *Store) targetTaken(ctx context.Context, req store.RenameRequest, src *p
 		return err
 	case same:
 		return s.bothNames(req, src, e, req.AssumeSingleWriter && !s.props.GuardedRename)
-	case !req.AssumeSingleWriter:
+	case !req.AssumeSingleWriter, req.SameFile:
 		return store.ErrExist
 	}
 	return s.resumeCopy(ctx, req, src)
@@ -269,6 +269,8 @@ func (s *Store) moveOnce(ctx context.Context, req store.RenameRequest, src *pinn
 	switch {
 	case err == nil:
 		return s.verifyMove(req, src, dst)
+	case errors.Is(err, unix.EXDEV) && req.SameFile:
+		return errOtherDevice
 	case errors.Is(err, unix.EXDEV):
 		return s.moveByCopy(ctx, req, src, dst)
 	case noReplaceUnknown(err):
@@ -276,6 +278,10 @@ func (s *Store) moveOnce(ctx context.Context, req store.RenameRequest, src *pinn
 	}
 	return err
 }
+
+// errOtherDevice refuses a rename that would take a copy, of an object that has to stay the same file.
+var errOtherDevice = fmt.Errorf("%w: the new name is on another device than the old one, where the object would be another file, "+
+	"and it is known by its inode number; rename it by itself, not in a batch in which objects get one another's names", store.ErrUnsupported)
 
 // verifyMove makes sure that what was moved is what was checked, and else moves it back.
 func (s *Store) verifyMove(req store.RenameRequest, src *pinned, dst entry) error {
@@ -327,6 +333,9 @@ func (s *Store) unlinkSource(req store.RenameRequest, src *pinned, dst entry) er
 		return err
 	}
 	s.at("rename: link synced")
+	if err := refresh(src.dir); err != nil {
+		return err
+	}
 	st, err := dst.stat()
 	if err != nil {
 		return err

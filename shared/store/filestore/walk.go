@@ -80,7 +80,20 @@ type entry struct {
 // lookup opens the directory that key is in.
 func (s *Store) lookup(key archive.Key) (entry, error) {
 	dir, err := s.openDir(key.Dir())
+	if err == nil && !s.props.GuardedRename {
+		_ = refresh(dir) // a folder that cannot be read is looked at as it is remembered
+	}
 	return entry{dir, key.Base()}, err
+}
+
+// refresh makes what is then asked of names in dir true: a network file system answers from what it remembers of a folder, for up to a
+// minute also after others have renamed in it, until the folder is opened to be read (nfs(5), "close-to-open cache consistency"). O_PATH does not ask.
+func refresh(dir *os.File) error {
+	f, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func (e entry) close() { _ = e.dir.Close() }

@@ -52,7 +52,7 @@ func NewFolding(root archive.Root, fold func(archive.Key) string) *Store {
 
 // Properties implements store.Store. Parallel is more than 1 so that tests work on several objects at once.
 func (s *Store) Properties() store.Properties {
-	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, GuardedCopy: true, AtomicRename: true, Exchange: true, RenameMethod: "memory", FoldsCase: s.fold != nil, Folders: true, Parallel: 4}
+	return store.Properties{Root: s.root, KeepsMTime: true, GuardedRename: true, GuardedCopy: true, AtomicRename: true, Exchange: true, Parks: true, RenameMethod: "memory", FoldsCase: s.fold != nil, Folders: true, Parallel: 4}
 }
 
 // Close implements store.Store. The objects stay.

@@ -144,7 +144,7 @@ func (r *resolver) meet(ctx context.Context, movers, waits, links *extsort.Sorte
 		waiter := decodeEnd(it.Value)
 		found := []link{stuckLink(waiter)}
 		if there.at(it.Key) {
-			found = linksOf(waiter, decodeEnd(there.item.Value), r.parks())
+			found = linksOf(waiter, decodeEnd(there.item.Value), r.props.Marks)
 		}
 		for _, l := range found {
 			if err := links.Add(ctx, l.key(), l.encode()); err != nil {
@@ -160,6 +160,7 @@ type graph struct {
 	units []chained
 	edges []edge
 	parks bool // by way of names in between
+	marks bool // objects are told apart by the marks of renames, and not by their inodes
 }
 
 // chained is a unit that waits for others, or that others wait for.

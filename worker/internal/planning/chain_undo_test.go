@@ -27,7 +27,7 @@ const down = `{dir}/{name|replace("b","a")|replace("c","b")|replace("d","c")|rep
 // were carried out. Then every name is as it was.
 func TestUndosInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld()
+		w := drawDisk(t)
 		w.put(t, []object{
 			{key: "a.jpg", day: 1}, {key: "b.jpg", day: 2}, {key: "b.xmp"}, {key: "c.cr2", day: 3}, {key: "c.jpg"}, {key: "d.jpg", day: 4}, {key: "e.jpg", day: 5}, {key: "none.txt"},
 		})
@@ -41,6 +41,7 @@ func TestUndosInOrder(t *testing.T) {
 				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down, turn, turn, swap, swap}).Draw(t, "template")
 				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 				m.batch = renameBatch(newID(), template, policy)
+				m.batch.AssumeSingleWriter = w.single
 				w.inspect(t, m.batch, nil, nil)
 				_, m.rows = w.plan(t, m.batch, planning.Options{Rows: rapid.SampledFrom([]int{2, 1000}).Draw(t, "rows")})
 			} else {
@@ -58,7 +59,7 @@ func TestUndosInOrder(t *testing.T) {
 			}
 			crashed := -1
 			if rapid.IntRange(0, 2).Draw(t, "crash") == 0 {
-				crashed = rapid.IntRange(0, 7).Draw(t, "rows before the crash")
+				crashed = rapid.IntRange(0, 16).Draw(t, "legs before the crash")
 			}
 			w.carryOut(t, m.batch.ID, crashed)
 			all = append(all, m)
@@ -106,12 +107,22 @@ func TestUndoThatFoundChainBack(t *testing.T) {
 	}
 }
 
+// drawDisk draws whether renames are one step, and whether batches assume that nobody else writes.
+func drawDisk(t *rapid.T) *world {
+	w := newWorld()
+	w.single = rapid.Bool().Draw(t, "single writer")
+	if w.single && rapid.Bool().Draw(t, "two steps") {
+		w.archive = twoSteps{w.archive}
+	}
+	return w
+}
+
 // twoSteps is the same archive seen from where a rename takes two steps, as over NFS.
 type twoSteps struct{ store.Store }
 
 func (s twoSteps) Properties() store.Properties {
 	p := s.Store.Properties()
-	p.AtomicRename, p.GuardedRename = false, false
+	p.AtomicRename, p.GuardedRename, p.Exchange = false, false, false
 	return p
 }
 
@@ -127,16 +138,29 @@ func shifted(t *testing.T) *world {
 	return w
 }
 
-// An undo, too, lets an object have the name that another one leaves only where a rename is one step.
+// passing is the same archive seen from where inode numbers can change, as below overlayfs.
+type passing struct{ store.Store }
+
+func (s passing) Properties() store.Properties {
+	p := s.Store.Properties()
+	p.AtomicRename, p.Exchange, p.Parks = false, false, false
+	return p
+}
+
+// An undo, too, lets an object have the name that another one leaves at once only where a rename is one step. Elsewhere all go by way of
+// names in between, where inode numbers stay.
 func TestUndoOfChainWhereRenamesTakeTwoSteps(t *testing.T) {
 	tests := map[string]struct {
-		twoSteps, alone bool
-	}{"single writer": {false, true}, "two steps, single writer": {true, true}}
+		twoSteps, passing, alone bool
+	}{"single writer": {alone: true}, "two steps, single writer": {twoSteps: true, alone: true}, "numbers that change": {passing: true}}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := shifted(t)
 			if tt.twoSteps {
 				w.archive = twoSteps{w.archive}
+			}
+			if tt.passing {
+				w.archive = passing{w.archive}
 			}
 			b := undoBatch(idB, idA)
 			b.AssumeSingleWriter = tt.alone
@@ -145,8 +169,11 @@ func TestUndoOfChainWhereRenamesTakeTwoSteps(t *testing.T) {
 			_, rows := w.sealed(t, idB)
 			for _, r := range rows {
 				_, err := w.archive.Stat(t.Context(), r.To)
-				if taken := err == nil; r.Moves() && taken {
+				if taken := err == nil; r.Moves() && taken && r.Park == "" {
 					t.Errorf("%s is to go to %s, which is not free yet, where a rename takes two steps", r.From, r.To)
+				}
+				if !tt.passing && (!r.Moves() || r.Park == "") {
+					t.Errorf("%s: %s, by way of %q", r.From, outcome(r), r.Park)
 				}
 			}
 		})
@@ -283,20 +310,44 @@ func TestUndoOfEditedInChain(t *testing.T) {
 
 // Of two links of one file neither gets the name of the other, and the plan does not say that the other one does not move away.
 func TestHardLinksInChain(t *testing.T) {
-	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, "01.jpg"), []byte("x"), 0o644))
-	check(t, os.Link(filepath.Join(dir, "01.jpg"), filepath.Join(dir, "02.jpg")))
-	st, err := filestore.Open(dir, filestore.Options{})
-	check(t, err)
-	defer st.Close()
-	w := newWorld()
-	w.archive = st
-	b := renameBatch(idA, `{name|replace("02","03")|replace("01","02")}{ext}`, batch.ConflictStop)
-	w.inspect(t, b, nil, nil)
-	_, rows := w.plan(t, b, planning.Options{})
-	for _, r := range rows {
-		if r.From == "01.jpg" && outcomes(rows)["02.jpg"] == "03.jpg" && strings.Contains(r.Message, "does not move away") {
-			t.Errorf("02.jpg moves to 03.jpg, and of 01.jpg the plan says: %s", r.Message)
+	for _, single := range []bool{false, true} {
+		dir := t.TempDir()
+		check(t, os.WriteFile(filepath.Join(dir, "01.jpg"), []byte("x"), 0o644))
+		check(t, os.Link(filepath.Join(dir, "01.jpg"), filepath.Join(dir, "02.jpg")))
+		st, err := filestore.Open(dir, filestore.Options{})
+		check(t, err)
+		defer st.Close()
+		w := newWorld()
+		w.archive = st
+		b := renameBatch(idA, `{name|replace("02","03")|replace("01","02")}{ext}`, batch.ConflictStop)
+		b.AssumeSingleWriter = single
+		w.inspect(t, b, nil, nil)
+		_, rows := w.plan(t, b, planning.Options{})
+		for _, r := range rows {
+			if r.From == "01.jpg" && r.Moves() {
+				t.Errorf("single writer %t: 01.jpg is to get the name of 02.jpg, which is the same file", single)
+			}
+			if r.From == "01.jpg" && outcomes(rows)["02.jpg"] == "03.jpg" && strings.Contains(r.Message, "does not move away") {
+				t.Errorf("single writer %t: 02.jpg moves to 03.jpg, and of 01.jpg the plan says: %s", single, r.Message)
+			}
 		}
+	}
+}
+
+// The note tells of names in between, and of no copies where there are none.
+func TestNoteOfNamesInBetween(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "n/01.jpg", day: 2}, {key: "n/02.jpg", day: 1}})
+	b := renameBatch(idA, shift, batch.ConflictStop)
+	b.AssumeSingleWriter = true
+	w.inspect(t, b, nil, nil)
+	p, rows := w.plan(t, b, planning.Options{})
+	for _, r := range rows {
+		if !r.Moves() || r.Park == "" {
+			t.Errorf("%s: %s, by way of %q", r.From, outcome(r), r.Park)
+		}
+	}
+	if notes := strings.Join(p.Summary.Notes, "\n"); !strings.Contains(notes, "first renamed to names in between (reshelf-") || strings.Contains(notes, "cop") {
+		t.Errorf("notes %q", notes)
 	}
 }

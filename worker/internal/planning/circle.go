@@ -41,10 +41,10 @@ func (g *graph) circles(waiters func(int64) []edge, exchange bool) circles {
 	for _, members := range c.members {
 		why := notInChain
 		switch {
-		case g.parks:
-		case !exchange:
+		case g.marks && g.parks:
+		case !exchange && !g.parks:
 			why = inCircle
-		case g.folded(members):
+		case !g.parks && g.folded(members):
 			why = foldedCircle
 		case g.linked(members, waiters, c):
 			why = linkedCircle

@@ -44,7 +44,7 @@ func (d *desk) notes(s batch.PlanSummary) (notes []string) {
 		return append(notes, d.notesOnCopies(s)...)
 	}
 	if s.Chained > 0 && d.parks() {
-		notes = append(notes, parkNote(s.Chained))
+		notes = append(notes, d.parkNote(s.Chained))
 	}
 	// An undo brings back the versions that are still there.
 	copies := d.batch.Kind != batch.Undo || !d.props.Versioned

@@ -54,9 +54,12 @@ func parkName(r batch.Row, props store.Properties) archive.Key {
 const maxSegment = 255
 
 // parkNote tells of objects that go by way of names in between.
-func parkNote(n int64) string {
-	return fmt.Sprintf("%s get names that others of this batch leave: all of these are first copied to names in between (%s…), which takes two copies of each",
-		objects(n), parkMark)
+func (d *desk) parkNote(n int64) string {
+	how := "copied to names in between (%s…), which takes two copies of each"
+	if !d.props.Marks {
+		how = "renamed to names in between (%s…)"
+	}
+	return fmt.Sprintf("%s get names that others of this batch leave: all of these are first "+how, objects(n), parkMark)
 }
 
 // refoldNote tells of objects whose new names the archive does not tell from their old ones.
@@ -69,8 +72,21 @@ func refoldNote(n int64) string {
 type away struct {
 	row  batch.Row // of the undone plan
 	back batch.Row
-	from store.Sight // what is at the old name
-	at   archive.Key // where the object is; "" if it is nowhere
+	// from, between and to are what is at the old name, the one in between and the new one.
+	from, between, to store.Sight
+	at                archive.Key // where the object is; "" if it is nowhere
+}
+
+// look looks at the names of an object.
+func (u *undoer) look(ctx context.Context, a *away) (err error) {
+	if a.to, err = store.Look(ctx, u.archive, a.row.To); err != nil {
+		return err
+	}
+	if a.between, err = store.Look(ctx, u.archive, a.row.Park); err != nil {
+		return err
+	}
+	a.from, err = store.Look(ctx, u.archive, a.row.From)
+	return err
 }
 
 // parked reverses rows of a chain whose objects had names in between: those that are chosen, and what moved together with them.
@@ -82,14 +98,27 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 	}
 	all := make([]*away, len(b.rows))
 	for i, r := range b.rows {
-		var err error
-		if err := u.tick(ctx); err != nil { // a chain is long, and each look a request
+		err := u.tick(ctx) // a chain is long
+		if err != nil {
+			return err
+		}
+		a := &away{row: r, back: batch.Row{From: r.To, To: r.From, Want: r.Want, Chain: r.Chain, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}}
+		if err := u.look(ctx, a); err != nil {
 			return err
 		}
 		rec, known := records[r.From]
-		if all[i], err = u.wherever(ctx, r, rec, known, b.marks[i], ids); err != nil {
+		switch {
+		case u.props.Marks:
+			err = u.wherever(ctx, a, rec, known, b.marks[i], ids)
+		case u.props.Parks:
+			err = u.byInode(ctx, a, rec, known, b.marks[i])
+		default:
+			settle(&a.back, batch.Failed, batch.ReasonUnsupported, "it was renamed by way of a name in between, and here inode numbers, which alone tell where it is, may change; undo it where it was renamed")
+		}
+		if err != nil {
 			return err
 		}
+		all[i] = a
 	}
 	groups := together(all)
 	chosen := withCircles(all, groups, b.marks)
@@ -158,19 +187,8 @@ func together(all []*away) (groups [][]int) {
 
 // wherever finds an object at its new name, the name in between or its old one, by its record, or by the mark that it bears. ids are
 // the marks of all objects of the chain at their new names, and of those that went home.
-func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, known bool, m mark, ids map[string]bool) (*away, error) {
-	a := &away{row: r, back: batch.Row{From: r.To, To: r.From, Want: r.Want, Chain: r.Chain, Undoes: &batch.Undone{OpID: r.OpID, Was: r.Want}}}
-	to, err := store.Look(ctx, u.archive, r.To)
-	if err != nil {
-		return nil, err
-	}
-	between, err := store.Look(ctx, u.archive, r.Park)
-	if err != nil {
-		return nil, err
-	}
-	if a.from, err = store.Look(ctx, u.archive, r.From); err != nil {
-		return nil, err
-	}
+func (u *undoer) wherever(ctx context.Context, a *away, rec batch.Record, known bool, m mark, ids map[string]bool) error {
+	r, to, between := a.row, a.to, a.between
 	recorded, waits := known && rec.To != "", []string{r.ParkID(), r.RetreatID()}
 	is := func(s store.Sight, key archive.Key, marks ...string) bool {
 		if recorded && rec.To == key {
@@ -185,6 +203,8 @@ func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, kn
 	switch {
 	case m.by != "":
 		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", m.by))
+	case recorded && m.others && rec.To == r.To && to.Is(rec.Identity) && to.Object.Mark != r.OpID:
+		settle(&a.back, batch.Failed, batch.ReasonConflict, broughtAgain)
 	case is(to, r.To, r.OpID), original && !is(between, r.Park, waits...) && !same && !a.from.Is(r.Want):
 		a.at, a.back.Want = r.To, to.Object.Identity
 		if between.Taken && slices.Contains(waits, between.Object.Mark) { // a copy was begun: it goes back to where it was made of
@@ -200,10 +220,57 @@ func (u *undoer) wherever(ctx context.Context, r batch.Row, rec batch.Record, kn
 	case to.Taken && !ids[to.Object.Mark]:
 		settle(&a.back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
 	default:
-		settle(&a.back, batch.Failed, batch.ReasonMissing, "it is neither at its new name nor at its old one; reshelf history says whether another batch has renamed it")
-		return a, u.reachable(ctx)
+		settle(&a.back, batch.Failed, batch.ReasonMissing, nowhereToGo)
+		return u.reachable(ctx)
 	}
-	return a, nil
+	return nil
+}
+
+const nowhereToGo = "it is neither at its new name nor at its old one, nor in between; if an undo of it was interrupted, resume that, or undo it; " +
+	"reshelf history says whether another batch has renamed it"
+
+// byInode is wherever where objects are known by their inode numbers, and disks say nothing of who has brought one to a name. The name in
+// between nothing else is ever given. A rename by way of a second link that was interrupted has left the object at two names.
+func (u *undoer) byInode(ctx context.Context, a *away, rec batch.Record, known bool, m mark) error {
+	r, recorded := a.row, known && rec.To != ""
+	is := func(s store.Sight) bool { return s.Object.Inode != 0 && s.Is(wanted(r, rec)) }
+	own := func(s store.Sight) bool { return s.Object.Inode != 0 && s.Object.Inode == r.Want.Inode }
+	atNew, between, atHome := is(a.to), is(a.between), is(a.from)
+	otherwise := atNew && !between && (m.others || u.never)
+	switch {
+	case m.by != "":
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, fmt.Sprintf("undo %s has taken it back already", m.by))
+	case recorded && otherwise:
+		settle(&a.back, batch.Failed, batch.ReasonConflict, broughtAgain)
+	case atNew && (!atHome || recorded) && !otherwise && (recorded || !known || between):
+		a.at, a.back.Want = r.To, a.to.Object.Identity
+		if between && !u.props.GuardedRename { // the second link goes first
+			a.back.Park = r.Park
+		}
+	case between:
+		a.at, a.back.From, a.back.Want = r.Park, r.Park, a.between.Object.Identity
+	case atHome:
+		a.at, a.back.Back = r.From, true
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed, or is back already")
+	case own(a.between):
+		a.at, a.back.From = r.Park, r.Park
+		settle(&a.back, batch.Failed, batch.ReasonChanged, "what is at this name, at which it was between its old and its new one, is not as it was; look at it, and rename it back by hand")
+	case own(a.to) && (recorded || !known):
+		a.at = r.To
+		settle(&a.back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
+	case known && !recorded:
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, "it was not renamed")
+	case atNew:
+		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, "the batch did not rename it; it came to this name otherwise")
+	case own(a.from):
+		settle(&a.back, batch.Skipped, batch.ReasonChanged, "it is at its old name, and has changed: there is nothing to rename back")
+	case a.to.Taken && !u.chained[a.to.Object.Inode]:
+		settle(&a.back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
+	default:
+		settle(&a.back, batch.Failed, batch.ReasonMissing, nowhereToGo)
+		return u.reachable(ctx)
+	}
+	return nil
 }
 
 // clearHomes lets those stay whose old names are not left, and those that move only together with them.

@@ -128,14 +128,14 @@ func newDesk(hold Hold, led *ledger.Ledger, st store.Store, b batch.Batch, epoch
 	return &desk{hold: hold, led: led, batch: b, props: st.Properties(), epoch: epoch, opts: opts, sorts: sorts}
 }
 
-// chains reports whether objects may get names that others of the batch leave.
+// chains reports whether objects may get names that others of the batch leave, one after the other.
 func (d *desk) chains() bool {
 	return d.props.AtomicRename && !d.batch.AssumeSingleWriter && !d.batch.Copies()
 }
 
-// parks reports whether they may by way of names in between.
+// parks reports whether they may by way of names in between, where the shorter way is not to be had.
 func (d *desk) parks() bool {
-	return d.props.Parks && !d.props.AtomicRename && !d.batch.Copies() && (d.props.GuardedRename || d.batch.AssumeSingleWriter)
+	return d.props.Parks && !d.chains() && !d.batch.Copies() && (d.props.GuardedRename || d.batch.AssumeSingleWriter)
 }
 
 // refolds reports whether objects may get names that the archive does not tell from their old ones, by way of names in between. In a bucket

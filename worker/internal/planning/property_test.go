@@ -70,12 +70,12 @@ func drawSecond(t *rapid.T, b batch.Batch) {
 	}
 }
 
-// drawWorld draws whether the archive folds names.
+// drawWorld draws whether the archive folds names, and how it renames.
 func drawWorld(t *rapid.T) *world {
 	if rapid.Bool().Draw(t, "folds names") {
 		return newFoldingWorld()
 	}
-	return newWorld()
+	return drawDisk(t)
 }
 
 // apart are the objects without those that, or whose folders, are one with others before them where names are folded.
@@ -114,6 +114,7 @@ func TestPlanProperties(t *testing.T) {
 		policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 		opts := planning.Options{Rows: rapid.SampledFrom([]int{4, 6, 1000}).Draw(t, "rows"), Memory: rapid.SampledFrom([]int{1, 500, 1 << 20}).Draw(t, "memory")}
 		b := renameBatch(idA, rapid.SampledFrom(templates).Draw(t, "template"), policy)
+		b.AssumeSingleWriter = w.single
 		drawSecond(t, b)
 		w.inspect(t, b, problems, func(k archive.Key) bool { return excluded[k] })
 		p, rows := w.plan(t, b, opts)

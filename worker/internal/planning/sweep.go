@@ -26,8 +26,8 @@ func stuckLink(e end) link {
 
 // linksOf are those of a wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be
 // told apart, by their inodes or by the marks of renames, may not come to one another's names: which of them has moved could not be told.
-func linksOf(e, other end, parks bool) []link {
-	if e.unit == other.unit || !parks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
+func linksOf(e, other end, marks bool) []link {
+	if e.unit == other.unit || !marks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
 		return []link{stuckLink(e)}
 	}
 	return []link{
@@ -121,7 +121,7 @@ func (r *resolver) sweep(ctx context.Context, links, solved *extsort.Sorter) err
 }
 
 func (r *resolver) newSweep(solved *extsort.Sorter) *sweep {
-	s := &sweep{r: r, held: graph{parks: r.parks()}, horizon: -1, solved: solved}
+	s := &sweep{r: r, held: graph{parks: r.parks(), marks: r.props.Marks}, horizon: -1, solved: solved}
 	s.wait()
 	return s
 }
@@ -159,16 +159,19 @@ func (s *sweep) look(ctx context.Context, next int64) error {
 		if err := s.settle(ctx, &s.held); err != nil {
 			return err
 		}
-		s.held = graph{parks: s.held.parks}
+		s.held = s.held.empty()
 	}
 	s.wait()
 	return nil
 }
 
+// empty is such a graph without units.
+func (g *graph) empty() graph { return graph{parks: g.parks, marks: g.marks} }
+
 // split takes out of a graph what is not connected with next or units behind it. Both parts have their units in order, as the graph has.
 func (g *graph) split(next int64) (done graph) {
 	open := g.open(next)
-	done.parks = g.parks
+	done = g.empty()
 	edges, units := g.edges[:0], g.units[:0]
 	for _, e := range g.edges {
 		if lesser, _ := e.ends(); open(g.place(lesser)) {

@@ -16,7 +16,7 @@ import (
 
 // wait adds that e waits for other, in whatever order.
 func (g *graph) wait(e, other end) {
-	for _, l := range linksOf(e, other, g.parks) {
+	for _, l := range linksOf(e, other, g.marks) {
 		g.units = append(g.units, l.unit)
 		if l.waits {
 			g.edges = append(g.edges, edge{l.unit.number, l.other, l.inode})
@@ -78,20 +78,19 @@ func drawNext(t *rapid.T, n int) []int {
 	return next
 }
 
-func linksOfAll(waits []waiting, parks bool) (links []link) {
+func linksOfAll(waits []waiting, marks bool) (links []link) {
 	for _, w := range waits {
 		if w.other.unit < 0 {
 			links = append(links, stuckLink(w.unit))
 			continue
 		}
-		links = append(links, linksOf(w.unit, w.other, parks)...)
+		links = append(links, linksOf(w.unit, w.other, marks)...)
 	}
 	return links
 }
 
-// whole solves all at once.
-func whole(waits []waiting, parks, exchange bool) *graph {
-	g := &graph{parks: parks}
+// whole solves all at once, in a graph of which it is given an empty one.
+func whole(g graph, waits []waiting, exchange bool) graph {
 	for _, w := range waits {
 		if w.other.unit < 0 {
 			g.units = append(g.units, stuckLink(w.unit).unit)
@@ -106,7 +105,8 @@ func whole(waits []waiting, parks, exchange bool) *graph {
 // drawArchive draws how names can be exchanged.
 func drawArchive(t *rapid.T) store.Properties {
 	return rapid.SampledFrom([]store.Properties{
-		{AtomicRename: true, GuardedRename: true, Exchange: true}, {AtomicRename: true, GuardedRename: true}, {Parks: true, GuardedRename: true},
+		{AtomicRename: true, GuardedRename: true, Exchange: true}, {AtomicRename: true, GuardedRename: true},
+		{Parks: true, GuardedRename: true}, {Parks: true, GuardedRename: true, Marks: true},
 	}).Draw(t, "archive")
 }
 
@@ -159,9 +159,9 @@ func TestSweepIsExact(t *testing.T) {
 		n := rapid.IntRange(1, 50).Draw(t, "units")
 		waits := drawWaits(t, n)
 		r := newResolver(drawArchive(t), 1000, rapid.IntRange(1, 20).Draw(t, "solve at"))
-		got := r.members(t, linksOfAll(waits, r.parks()), n)
-		checkSound(t, waits, got, r.parks())
-		want := whole(waits, r.parks(), r.exchanges())
+		got := r.members(t, linksOfAll(waits, r.props.Marks), n)
+		checkSound(t, waits, got, r.props.Marks)
+		want := whole(r.newSweep(nil).held, waits, r.exchanges())
 		fates := make([]member, n)
 		for i, u := range want.units {
 			if u.fate != notInChain && u.fate != stays {
@@ -195,7 +195,7 @@ func TestSweepBeyondTheBoundIsSound(t *testing.T) {
 		n := rapid.IntRange(1, 50).Draw(t, "units")
 		waits := drawWaits(t, n)
 		r := newResolver(drawArchive(t), rapid.IntRange(1, 20).Draw(t, "most waits"), rapid.IntRange(1, 20).Draw(t, "solve at"))
-		checkSound(t, waits, r.members(t, linksOfAll(waits, r.parks()), n), r.parks())
+		checkSound(t, waits, r.members(t, linksOfAll(waits, r.props.Marks), n), r.props.Marks)
 	})
 }
 
@@ -216,7 +216,7 @@ func TestSweepHoldsWhatIsConnectedAcrossOnePlace(t *testing.T) {
 }
 
 // checkSound sees that what moves waits only for what moves before it, in the same chain, or with it, in a circle.
-func checkSound(t rapid.TB, waits []waiting, got []member, parks bool) {
+func checkSound(t rapid.TB, waits []waiting, got []member, marks bool) {
 	reaches := reachable(waits, len(got))
 	same := func(a, b int64) bool { return reaches[a][b] && reaches[b][a] }
 	for _, w := range waits {
@@ -224,7 +224,7 @@ func checkSound(t rapid.TB, waits []waiting, got []member, parks bool) {
 		if u.fate != moves {
 			continue
 		}
-		if links := linksOfAll([]waiting{w}, parks); len(links) == 1 {
+		if links := linksOfAll([]waiting{w}, marks); len(links) == 1 {
 			t.Fatalf("%d moves, which waits for what does not come true", w.unit.unit)
 		}
 		o := got[w.other.unit]

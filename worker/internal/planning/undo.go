@@ -313,7 +313,7 @@ func (u *undoer) emitBack(ctx context.Context, w *writer, b bond, reversed []bat
 			continue
 		}
 		r.Group = principals[b.rows[i].Group]
-		if r.Chain != 0 && r.Moves() && u.chains() {
+		if r.Chain != 0 && r.Moves() && (u.chains() || u.parks()) {
 			u.freed[u.name(r.From)] = true
 		}
 		if r.Added = !b.marks[i].chosen && r.Moves(); r.Added {

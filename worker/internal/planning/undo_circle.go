@@ -140,6 +140,9 @@ func (u *undoer) straighten(c *whirl) {
 			// Each row is carried out from the name that its object was to get, unless all of the circle are.
 			settle(back, batch.Failed, batch.ReasonConflict, fmt.Sprintf(
 				"it is in a circle of objects that was renamed half way, and not all of them are there as they were; it is at the name %s: rename it back by hand", c.place[i].Text()))
+		case off > 0 && !u.exchanges():
+			settle(back, batch.Failed, batch.ReasonUnsupported, fmt.Sprintf(
+				"it is in a circle of objects that was renamed half way, and is at the name %s; here names cannot be exchanged in one step; %s", c.place[i].Text(), undoWhereItIs))
 		default:
 			u.checkHome(c, i)
 		}
@@ -155,9 +158,10 @@ func (u *undoer) checkHome(c *whirl, i int) {
 	case c.foreign(old), own && !c.back[held].Moves() && !blocksUndo(c.back[held].Reason):
 		settle(&c.back[i], batch.Failed, batch.ReasonConflict, fmt.Sprintf(
 			"something else has the old name %s by now; undo what brought it there, or move it away, and undo again", old.Text()))
-	case !u.exchanges():
+	case !u.exchanges() && !u.parks():
 		settle(&c.back[i], batch.Failed, batch.ReasonUnsupported, fmt.Sprintf(
-			"another object of its circle has the old name %s, and here names cannot be exchanged in one step; undo it on the machine whose disk it is, without --assume-single-writer",
-			old.Text()))
+			"another object of its circle has the old name %s, and here names cannot be exchanged in one step; %s", old.Text(), undoWhereItIs))
 	}
 }
+
+const undoWhereItIs = "undo it on the machine whose disk it is, without --assume-single-writer"

@@ -213,9 +213,29 @@ func (b *bucketed) hide(ctx context.Context, key archive.Key) error {
 	return b.Store.Delete(ctx, key, archive.Identity{})
 }
 
+// byWayOf reports whether objects of chains go by way of names in between.
+func byWayOf(st store.Store) bool {
+	p := st.Properties()
+	return p.Parks && (!p.AtomicRename || single(st))
+}
+
+// lone is an archive whose batches assume that nobody else writes, although its renames are one step.
+type lone struct{ store.Store }
+
+// single reports whether batches assume that nobody else writes.
+func single(st store.Store) bool {
+	switch st := st.(type) {
+	case lone:
+		return true
+	case *hooked:
+		return single(st.Store)
+	}
+	return !st.Properties().GuardedRename
+}
+
 // parkedIn gives a row of a chain a name in between, in an archive that needs one.
 func parkedIn(st store.Store, r batch.Row) batch.Row {
-	if r.Chain != 0 && st.Properties().Parks {
+	if r.Chain != 0 && byWayOf(st) {
 		r.Park = "parked-" + archive.Key(strings.ReplaceAll(string(r.From), "/", "-"))
 	}
 	return r

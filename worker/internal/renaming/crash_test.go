@@ -104,6 +104,8 @@ func (m mortal) Rename(ctx context.Context, req store.RenameRequest) error {
 		return b.rename(ctx, req, m.process.around)
 	case *card:
 		return b.rename(ctx, req, m.process.around)
+	case linking:
+		return b.rename(ctx, req, m.process.around)
 	}
 	return m.process.around(func() error { return m.Store.Rename(ctx, req) })
 }
@@ -171,17 +173,17 @@ func (m mortal) Sync(ctx context.Context, keys []archive.Key) error {
 
 // drawWorld draws a plan of single objects and groups, which get new names or, in a chain, those of the ones before.
 func drawWorld(t *rapid.T, st store.Store) *world {
-	if st.Properties().FoldsCase {
+	if st.Properties().FoldsCase && (!byWayOf(st) || rapid.Bool().Draw(t, "folded")) {
 		return drawFolded(t, st)
 	}
-	w := &world{archive: &hooked{Store: st}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA}}
+	w := &world{archive: &hooked{Store: st}, led: ledger.New(memstore.New(archive.Root{})), batch: batch.Batch{ID: idA, AssumeSingleWriter: single(st)}}
 	check(t, st.Create(context.Background(), "another", strings.NewReader("another")))
 	if rapid.Bool().Draw(t, "circles") {
 		w.drawCircles(t)
 		w.seal(t)
 		return w
 	}
-	chain := rapid.Bool().Draw(t, "chain") || st.Properties().Parks
+	chain := rapid.Bool().Draw(t, "chain") || byWayOf(st)
 	before := 0 // size of the group before
 	for g := range rapid.IntRange(1, 4).Draw(t, "groups") {
 		size := rapid.IntRange(1, 3).Draw(t, "size")
@@ -309,6 +311,8 @@ func TestCrashes(t *testing.T) {
 			return newBucketed(rapid.Bool().Draw(t, "same contents"), 4)
 		},
 		"memory": func(*rapid.T, string) store.Store { return memstore.New(archive.Root{}) },
+		"lone":   func(*rapid.T, string) store.Store { return lone{memstore.New(archive.Root{})} },
+		"nas":    func(*rapid.T, string) store.Store { return newNAS(false) },
 		"files": func(t *rapid.T, dir string) store.Store {
 			sub, err := os.MkdirTemp(dir, "")
 			check(t, err)
@@ -403,12 +407,12 @@ func (w *world) undo(t *rapid.T, foreign map[archive.Key]string) (untrue bool) {
 	check(t, err)
 	u.suffer(t, foreign, "undo")
 	records := u.records(t)
-	if w.archive.Properties().FoldsCase {
-		u.finishFolded(t, records)
+	if byWayOf(w.archive) && u.rows[0].Chain != 0 {
+		u.finishUndo(t, records)
 		return u.untrue
 	}
-	if w.archive.Properties().Parks {
-		u.finishUndo(t, records)
+	if w.archive.Properties().FoldsCase {
+		u.finishFolded(t, records)
 		return u.untrue
 	}
 	for _, row := range u.rows { // an undo that was cancelled

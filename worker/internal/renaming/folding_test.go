@@ -25,20 +25,35 @@ type card struct {
 	store.Store
 	// links: renames take two steps, a second name and the removal of the first, as on a share of another machine.
 	links bool
+	// inodes: it keeps their numbers, as NFS does.
+	inodes bool
 }
 
 func newCard(links bool) *card {
-	return &card{memstore.NewFolding(archive.Root{}, naming.Fold), links}
+	return &card{memstore.NewFolding(archive.Root{}, naming.Fold), links, false}
+}
+
+// newNAS is an archive as NFS has it, or one that folds names besides.
+func newNAS(folds bool) *card {
+	if folds {
+		return &card{memstore.NewFolding(archive.Root{}, naming.Fold), true, true}
+	}
+	return &card{memstore.New(archive.Root{}), true, true}
 }
 
 func (c *card) Properties() store.Properties {
-	return store.Properties{Local: true, KeepsMTime: true, GuardedRename: !c.links, RenameMethod: "card", FoldsCase: true, Folders: true, Parallel: 2}
+	return store.Properties{
+		Local: true, KeepsMTime: true, GuardedRename: !c.links, Parks: c.inodes, RenameMethod: "card",
+		FoldsCase: c.Store.Properties().FoldsCase, Folders: true, Parallel: 2,
+	}
 }
 
 func (c *card) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		for e, err := range c.Store.List(ctx, opts) {
-			e.Inode = 0
+			if !c.inodes {
+				e.Inode = 0
+			}
 			if !yield(e, err) {
 				return
 			}
@@ -48,7 +63,9 @@ func (c *card) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store
 
 func (c *card) Stat(ctx context.Context, key archive.Key) (archive.Object, error) {
 	o, err := c.Store.Stat(ctx, key)
-	o.Inode = 0
+	if !c.inodes {
+		o.Inode = 0
+	}
 	return o, err
 }
 
@@ -59,7 +76,7 @@ func (c *card) Rename(ctx context.Context, req store.RenameRequest) error {
 // rename takes one step after the other, each of them around.
 func (c *card) rename(ctx context.Context, req store.RenameRequest, around func(func() error) error) error {
 	src, err := c.Store.Stat(ctx, req.From)
-	if errors.Is(err, store.ErrNotExist) {
+	if errors.Is(err, store.ErrNotExist) || err == nil && req.Want.Inode != 0 && !req.Want.Same(src.Identity) {
 		if dst, dstErr := c.Store.Stat(ctx, req.To); dstErr == nil && req.Want.Same(dst.Identity) {
 			return nil
 		}
@@ -96,6 +113,7 @@ func foldingStores() map[string]func() store.Store {
 		"folding": func() store.Store { return memstore.NewFolding(archive.Root{}, naming.Fold) },
 		"card":    func() store.Store { return newCard(false) },
 		"share":   func() store.Store { return newCard(true) },
+		"numbers": func() store.Store { return newNAS(true) },
 	}
 }
 

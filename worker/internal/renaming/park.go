@@ -15,10 +15,10 @@ import (
 	"github.com/reshelf/reshelf/shared/store"
 )
 
-// Where a rename takes two steps, a copy and a deletion, a worker that was stopped between the two deletes a name late. So no name of a
+// Where a rename takes two steps, a copy or a second link and a deletion, a worker that was stopped between the two deletes a name late. So no name of a
 // chain is given to another object while an earlier execution may still do that: executions of a segment with such chains wait for one
 // another, and all objects go to names in between, which are never given again, before any goes to its new name. Each leg is a rename
-// like any other. Where an object is, its marks tell. See docs/decisions/chains.md.
+// like any other. Where an object is, its marks tell, or on disks its inode number. See docs/decisions/chains.md.
 //
 // Where the archive folds names, an object goes the same way to a name that folds like its old one. There its identity tells where it is, and
 // a listing how its name is spelled.
@@ -89,6 +89,7 @@ type caravan struct {
 	groups [][]*traveller // those that move together
 	waits  map[string][]*traveller
 	marks  map[string]bool // of objects of the chain that it has brought to their new names, or home
+	inodes map[uint64]bool // of all of them, on disks
 
 	mu sync.Mutex
 	// given are the names that objects of the chain go to, or have gone to, at the end of their way, each to one of them.
@@ -113,10 +114,10 @@ func (c *caravan) give(group []*traveller, name func(*traveller) archive.Key) bo
 func newName(t *traveller) archive.Key { return t.row.To }
 func oldName(t *traveller) archive.Key { return t.row.From }
 
-func newCaravan(steps []*step) *caravan {
-	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}, given: map[string]*traveller{}}
+func newCaravan(steps []*step, links bool) *caravan {
+	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}, inodes: map[uint64]bool{}, given: map[string]*traveller{}}
 	for i, s := range steps {
-		t := &traveller{step: s}
+		t := &traveller{step: s, links: links}
 		c.all = append(c.all, t)
 		if i == 0 || !s.row.Together(steps[i-1].row) {
 			c.groups = append(c.groups, nil)
@@ -125,7 +126,7 @@ func newCaravan(steps []*step) *caravan {
 		*last = append(*last, t)
 		to := naming.Fold(s.row.To)
 		c.waits[to] = append(c.waits[to], t)
-		c.marks[s.row.OpID], c.marks[s.row.HomeID()] = true, true
+		c.marks[s.row.OpID], c.marks[s.row.HomeID()], c.inodes[s.row.Want.Inode] = true, true, true
 		if s.row.Undoes != nil {
 			c.marks[s.row.Undoes.OpID] = true
 		}
@@ -136,7 +137,11 @@ func newCaravan(steps []*step) *caravan {
 // byWayOf carries out a chain by way of names in between. Whatever an earlier execution did, it looks where the objects are and goes
 // on from there. Objects that cannot go on, and those that wait for their names or belong to them, go home.
 func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.Record) error {
-	c := newCaravan(m.begin(rows, records))
+	c := newCaravan(m.begin(rows, records), !m.archive.Properties().Marks)
+	if m.repeated && !m.tells(c) {
+		return errors.New("an earlier execution may have brought objects of a chain to names in between, and here inode numbers, which alone tell where each is, " +
+			"may change; let a worker go on that sees the archive as the first one did")
+	}
 	if err := each(ctx, m, c.all, func(t *traveller) error { return m.find(ctx, c, t) }); err != nil {
 		return err
 	}
@@ -201,10 +206,15 @@ func (m *mover) find(ctx context.Context, c *caravan, t *traveller) error {
 	if err != nil {
 		return err
 	}
-	if p := m.archive.Properties(); p.Marks {
+	switch p := m.archive.Properties(); {
+	case p.Marks:
 		t.locate(c, from, between, to)
-	} else {
+	case t.row.Chain == 0:
 		t.find(from, between, to, !p.GuardedRename && !t.single)
+	case m.tells(c):
+		t.findInChain(c, from, between, to, !p.GuardedRename && !t.single)
+	default:
+		t.findAtHome(from)
 	}
 	switch tried := t.tried || m.repeated; {
 	case !tried:
@@ -223,13 +233,19 @@ func (c *caravan) astray() bool {
 	return slices.ContainsFunc(c.all, func(t *traveller) bool { return t.row.Park == "" })
 }
 
-// parks reports whether names in between are of use in the archive: to a chain, or to objects whose names it folds.
-func (m *mover) parks(c *caravan) bool {
+// tells reports whether the archive tells where objects are: those of a chain, or those whose names it folds.
+func (m *mover) tells(c *caravan) bool {
 	p := m.archive.Properties()
-	if c.all[0].row.Chain != 0 {
-		return p.Parks
+	if len(c.all) > 0 && c.all[0].row.Chain != 0 {
+		return p.Parks || p.Marks
 	}
 	return !p.Marks
+}
+
+// parks reports whether names in between are of use in the archive.
+func (m *mover) parks(c *caravan) bool {
+	p := m.archive.Properties()
+	return m.tells(c) && (c.all[0].row.Chain == 0 || p.Parks && (p.GuardedRename || m.singleWriter))
 }
 
 // halt lets nothing more set out where the batch is cancelled, or names in between are of no use here any more. Once an object has
@@ -278,7 +294,7 @@ func (c *caravan) settle() {
 				queue = append(queue, other)
 			}
 		}
-		if t.at == lost && t.why.code == batch.ReasonMissing {
+		if t.at == lost && t.gone {
 			continue // its name is free
 		}
 		for _, other := range c.waits[naming.Fold(t.row.From)] {
@@ -412,7 +428,7 @@ func (m *mover) legBack(ctx context.Context, c *caravan, t *traveller, to stop, 
 func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req store.RenameRequest) error {
 	m.hold.Advance(0, 0)
 	t.tried = true
-	req.Again, req.AssumeSingleWriter = m.again, m.singleWriter
+	req.Again, req.AssumeSingleWriter, req.SameFile = m.again, m.singleWriter, t.row.Want.Inode != 0
 	// Whoever follows waits until this execution has ended, and then looks where the object is.
 	moveErr := m.claimed(func() error { return m.archive.Rename(ctx, req) }, func() error { return nil })
 	if err := m.ends(ctx, moveErr); err != nil {

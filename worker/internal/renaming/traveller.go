@@ -29,10 +29,15 @@ type traveller struct {
 	left archive.Identity
 	// copied is the mark of the copy at the name in between where the object is parked and at its old name, too.
 	copied string
+	links  bool // a rename that was interrupted leaves a second link, and not a copy
 	tried  bool // a part of the way, by this execution
 	single bool // what is like it at another name is another object: a rename was refused that would have left one name of two
 	// unsure: the archive does not tell the old name from the new one, and the object may have either. It is taken for home.
 	unsure bool
+	// Of an object that is lost: found is the name at which it is and has changed, "" if it has not left its old one, or is nowhere, and
+	// gone says that it does not have its old name, nor does anything from outside.
+	found archive.Key
+	gone  bool
 	// why is the reason not to go on, or of what is left where the object has arrived.
 	why *reason
 }
@@ -56,11 +61,68 @@ func (t *traveller) find(from, between, to store.Sight, halves bool) {
 	case atHome:
 		t.at, t.now, t.unsure = home, from.Object.Identity, atNew && t.row.SameFolded()
 	case between.Taken:
-		t.at, t.why = lost, &reason{batch.Failed, batch.ReasonChanged, fmt.Sprintf(
-			"what is at the name %s, between the old name and the new one, is not as the plan wants it; look at it, and rename it by hand", t.row.Park.Text())}
+		t.at, t.why = lost, t.strange()
 	default:
 		t.lose(from.Taken)
 	}
+}
+
+// findInChain is find where other objects of the chain can have its old name and its new one, and inode numbers tell them apart. An object that
+// has changed is still known by its number.
+func (t *traveller) findInChain(c *caravan, from, between, to store.Sight, halves bool) {
+	want := t.row.Want
+	own := func(s store.Sight) bool { return want.Inode != 0 && s.Object.Inode == want.Inode }
+	is := func(s store.Sight) bool { return own(s) && s.Is(want) }
+	others := c.inodes[from.Object.Inode] && !own(from)
+	t.left, t.found, t.gone = archive.Identity{}, "", false
+	switch {
+	case is(between) && is(to) && !own(from) && halves:
+		t.at, t.now, t.left = arrived, to.Object.Identity, between.Object.Identity
+	case is(between):
+		t.at, t.now = parked, between.Object.Identity
+		if is(from) && halves {
+			t.left = from.Object.Identity
+		}
+	case is(to) && !own(from):
+		t.at, t.now = arrived, to.Object.Identity
+	case is(from):
+		t.at, t.now = home, from.Object.Identity
+		if own(to) && t.row.Undoes == nil { // a link that somebody made; an undo ends a rename that was interrupted there
+			t.why = t.conflict(t.row.To)
+		}
+	case own(from):
+		t.lose(true)
+		if own(between) {
+			t.why.message += fmt.Sprintf("; %s is left at the name %s", t.half(), t.row.Park.Text())
+		}
+	case own(to):
+		t.changed(t.row.To, to)
+	case own(between):
+		t.changed(t.row.Park, between)
+	case between.Taken:
+		t.at, t.gone, t.why = lost, !from.Taken || others, t.strange()
+	default:
+		t.lose(from.Taken && !others)
+	}
+}
+
+// findAtHome is find where nothing can tell where the object is, but no other execution has moved any.
+func (t *traveller) findAtHome(from store.Sight) {
+	if t.at, t.now = home, from.Object.Identity; !from.Is(t.row.Want) {
+		t.lose(from.Taken)
+	}
+}
+
+// changed says that the object is at a name on its way, and is not as it was wanted.
+func (t *traveller) changed(at archive.Key, s store.Sight) {
+	t.at, t.found, t.now, t.gone = lost, at, s.Object.Identity, true
+	t.why = &reason{batch.Failed, batch.ReasonChanged, fmt.Sprintf("it has changed since the plan was made, and is at the name %s; look at it, and rename it by hand", at.Text())}
+}
+
+// strange is the reason where what is at the name in between is not the object, or not as it was.
+func (t *traveller) strange() *reason {
+	return &reason{batch.Failed, batch.ReasonChanged, fmt.Sprintf(
+		"what is at the name %s, between the old name and the new one, is not as the plan wants it; look at it, and rename it by hand", t.row.Park.Text())}
 }
 
 // locate says where the object is, by what was seen at its names.
@@ -104,7 +166,7 @@ func (t *traveller) lose(changed bool) {
 	} else {
 		told.staysFor(store.Missing)
 	}
-	t.at, t.why = lost, &reason{told.record.Outcome, told.record.Reason, told.record.Message}
+	t.at, t.gone, t.why = lost, !changed, &reason{told.record.Outcome, told.record.Reason, told.record.Message}
 }
 
 // both reports whether the object is at the name before, too.
@@ -161,6 +223,14 @@ func (t *traveller) because(m *mover, to archive.Key, err error) *reason {
 	return &why
 }
 
+// half is what a rename leaves at the name before where it was interrupted.
+func (t *traveller) half() string {
+	if t.links {
+		return "a second link of it"
+	}
+	return "a copy of it"
+}
+
 // report records where the object is in the end.
 func (t *traveller) report() {
 	switch t.at {
@@ -169,14 +239,14 @@ func (t *traveller) report() {
 		switch {
 		case t.both():
 			t.record.Outcome, t.record.Reason = batch.Failed, batch.ReasonIO
-			t.record.Message = fmt.Sprintf("it is at its new name, and a copy of it is left at the name %s, which could not be deleted: %s", t.row.Park.Text(), t.why.message)
+			t.record.Message = fmt.Sprintf("it is at its new name, and %s is left at the name %s, which could not be deleted: %s", t.half(), t.row.Park.Text(), t.why.message)
 		case t.why != nil:
 			t.record.Outcome, t.record.Reason = batch.Failed, batch.ReasonGroup
 			t.record.Message = t.why.message + "; it had moved already and could not be moved back"
 		}
 	case parked:
 		if t.both() {
-			t.stays(t.why.outcome, t.why.code, fmt.Sprintf("%s; a copy of it that was begun is left at the name %s", t.why.message, t.row.Park.Text()))
+			t.stays(t.why.outcome, t.why.code, fmt.Sprintf("%s; %s that was begun is left at the name %s", t.why.message, t.half(), t.row.Park.Text()))
 			t.record.Identity = t.left
 			return
 		}
@@ -186,6 +256,9 @@ func (t *traveller) report() {
 			t.why.message, t.row.Park.Text())
 	default:
 		t.stays(t.why.outcome, t.why.code, t.why.message)
+		if t.found != "" {
+			t.record.To, t.record.Identity = t.found, t.now
+		}
 		if t.at == home {
 			t.record.Identity = t.now
 		}
