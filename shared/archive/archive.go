@@ -3,8 +3,10 @@
 package archive
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/url"
 	"path"
 	"strings"
@@ -191,6 +193,17 @@ func (a Identity) Same(b Identity) bool {
 		return a.ETag == b.ETag
 	}
 	return (a.MTime == 0 || b.MTime == 0 || a.MTime == b.MTime) && (a.Inode == 0 || b.Inode == 0 || a.Inode == b.Inode)
+}
+
+// File is a number that tells files of a disk apart, never zero where it can: the inode number, or, on a disk that keeps none, one made of size and time, which
+// two files can have in common.
+func (a Identity) File() uint64 {
+	if a.Inode != 0 || a.MTime == 0 {
+		return a.Inode
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(a.Size)), uint64(a.MTime)))
+	return h.Sum64()
 }
 
 // ModTime is MTime as a time in UTC, the zero time if unknown.

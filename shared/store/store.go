@@ -178,7 +178,8 @@ type Properties struct {
 	// it. So objects can get the names of others, also where renames take two steps, if all of them go to names in between first. What tells
 	// is the mark of the rename (Marks), or the inode number, which a file keeps under every name, also where the archive is opened again or
 	// by another machine, and which no other file of its file system has meanwhile. A rename that is interrupted half way leaves the object
-	// at both names, and whoever looks at a name afterwards, on whatever machine, sees what is there.
+	// at both names, and whoever looks at a name afterwards, on whatever machine, sees what is there. Where there are neither marks nor inode
+	// numbers, size and time tell, unless two objects have both in common (archive.Identity.File); a rename is one step there.
 	Parks bool
 	// RenameMethod names how renames are made, for doctor and reports: "renameat2", "link+unlink", …
 	RenameMethod string

@@ -84,7 +84,7 @@ func (fs fileSystem) properties(root archive.Root) store.Properties {
 		GuardedCopy:   true,
 		AtomicRename:  fs.guarded && fs.keepsInode && !fs.passing,
 		Exchange:      fs.guarded && fs.keepsInode && !fs.passing && fs.exchanges,
-		Parks:         fs.keepsInode && !fs.passing,
+		Parks:         fs.keepsInode && !fs.passing || fs.guarded && !fs.keepsInode,
 		RenameMethod:  methodRename,
 		FoldsCase:     fs.foldsCase,
 		Folders:       true,

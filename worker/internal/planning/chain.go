@@ -70,7 +70,7 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 		}
 		e := end{unit: number, rows: int32(len(u.Rows)), bytes: u.stored()}
 		for _, row := range u.Rows {
-			if e.inode = row.Want.Inode; !row.Moves() {
+			if e.file = row.Want.File(); !row.Moves() {
 				continue
 			}
 			if err := movers.Add(ctx, []byte(row.From), e.encode()); err != nil {
@@ -78,7 +78,7 @@ func (r *resolver) spread(ctx context.Context, units, verdicts, movers, waits *e
 			}
 		}
 		for _, v := range against {
-			e.inode, e.folded = u.Rows[v.Row].Want.Inode, u.Rows[v.Row].To != v.Awaits
+			e.file, e.folded = u.Rows[v.Row].Want.File(), u.Rows[v.Row].To != v.Awaits
 			if err := waits.Add(ctx, []byte(v.Awaits), e.encode()); err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func (u *unit) stored() int32 {
 // end of a wait: a unit, and the object in it that waits or is waited for.
 type end struct {
 	unit  int64
-	inode uint64
+	file  uint64
 	rows  int32 // of the unit
 	bytes int32 // that the unit is when it is stored
 	// folded: see chained.
@@ -115,7 +115,7 @@ type end struct {
 
 func (e end) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(e.unit))
-	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, e.inode), uint32(e.rows))
+	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, e.file), uint32(e.rows))
 	return append(binary.BigEndian.AppendUint32(b, uint32(e.bytes)), bit(e.folded))
 }
 
@@ -177,10 +177,10 @@ type chained struct {
 	folded bool
 }
 
-// edge: unit waits for other. Both are numbers of units, and in solve places in graph.units. inode is that of the object that waits.
+// edge: unit waits for other. Both are numbers of units, and in solve places in graph.units. file is that of the object that waits.
 type edge struct {
 	unit, other int64
-	inode       uint64
+	file        uint64
 }
 
 // ends are the lesser and the greater number of its units.
@@ -208,10 +208,10 @@ func (g *graph) number() {
 	})
 	g.units = slices.CompactFunc(g.units, func(a, b chained) bool { return a.number == b.number }) // keeps the greatest fate
 	for i, e := range g.edges {
-		g.edges[i] = edge{g.place(e.unit), g.place(e.other), e.inode}
+		g.edges[i] = edge{g.place(e.unit), g.place(e.other), e.file}
 	}
 	compare := func(a, b edge) int {
-		return cmp.Or(cmp.Compare(a.other, b.other), cmp.Compare(a.unit, b.unit), cmp.Compare(a.inode, b.inode))
+		return cmp.Or(cmp.Compare(a.other, b.other), cmp.Compare(a.unit, b.unit), cmp.Compare(a.file, b.file))
 	}
 	slices.SortFunc(g.edges, compare)
 	g.edges = slices.Compact(g.edges)

@@ -34,7 +34,7 @@ func newRound() *testRound {
 }
 
 // add adds a unit of n rows whose rows await these names.
-func (r *testRound) add(t *testing.T, captured string, inode uint64, key archive.Key, rows int, awaits ...archive.Key) {
+func (r *testRound) add(t *testing.T, captured string, file uint64, key archive.Key, rows int, awaits ...archive.Key) {
 	t.Helper()
 	u := &unit{Captured: captured}
 	for i := range rows {
@@ -42,14 +42,14 @@ func (r *testRound) add(t *testing.T, captured string, inode uint64, key archive
 		if i > 0 {
 			from = archive.Key(fmt.Sprintf("%s.%d", key, i))
 		}
-		u.Rows = append(u.Rows, batch.Row{From: from, To: "to/" + from, Want: archive.Identity{Inode: inode + uint64(i)}})
+		u.Rows = append(u.Rows, batch.Row{From: from, To: "to/" + from, Want: archive.Identity{Inode: file + uint64(i)}})
 	}
 	raw := fmt.Appendf(nil, `{"c":%q,"r":[`, captured)
 	for i, row := range u.Rows {
 		if i > 0 {
 			raw = append(raw, ',')
 		}
-		raw = fmt.Appendf(raw, `{"n":0,"from":%q,"to":%q,"want":{"inode":%d}}`, row.From, row.To, row.Want.Inode)
+		raw = fmt.Appendf(raw, `{"n":0,"from":%q,"to":%q,"want":{"file":%d}}`, row.From, row.To, row.Want.File())
 	}
 	raw = append(raw, "]}"...)
 	if err := r.units.Add(t.Context(), []byte(u.id()), raw); err != nil {
@@ -67,10 +67,10 @@ func TestUnitsBeyondTheBoundStay(t *testing.T) {
 	r := newRound()
 	key := func(kind string, i int) archive.Key { return archive.Key(fmt.Sprintf("%s/%07d", kind, i)) }
 	const far = 2 * bound
-	inode := uint64(0)
+	file := uint64(0)
 	add := func(captured string, key archive.Key, awaits ...archive.Key) {
-		inode++
-		r.add(t, captured, inode, key, 1, awaits...)
+		file++
+		r.add(t, captured, file, key, 1, awaits...)
 	}
 	add("0", "before", "before too")
 	add("0", "before too")
@@ -116,7 +116,7 @@ func TestChainsAreBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &graph{}
-			g.wait(end{unit: 1, inode: 1, rows: tt.rows, bytes: tt.bytes}, end{unit: 2, inode: 2, rows: 1, bytes: 1})
+			g.wait(end{unit: 1, file: 1, rows: tt.rows, bytes: tt.bytes}, end{unit: 2, file: 2, rows: 1, bytes: 1})
 			g.solve(true)
 			if got := g.units[g.place(1)].fate; got != tt.want {
 				t.Errorf("the one that waits: got fate %d, want %d", got, tt.want)
@@ -141,7 +141,7 @@ func TestLongCircles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &graph{}
-			at := func(i int64) end { return end{unit: i, inode: uint64(i) + 1, rows: 1, bytes: 1} }
+			at := func(i int64) end { return end{unit: i, file: uint64(i) + 1, rows: 1, bytes: 1} }
 			for i := range tt.units {
 				g.wait(at(i), at((i+1)%tt.units))
 			}
@@ -164,6 +164,7 @@ func TestLongCircles(t *testing.T) {
 
 // The longest circle and the longest chain of a bucket, of which all is chosen and one object has changed, take no time to speak of.
 func TestUndoOfTheLongestChain(t *testing.T) {
+	u := &undoer{desk: &desk{}}
 	name := func(i int) archive.Key { return archive.Key(fmt.Sprintf("f/%06d.jpg", i)) }
 	for what, first := range map[string]int{"chain": maxChain, "circle": 0} {
 		all, marks := make([]*away, maxChain), make([]mark, maxChain)
@@ -178,12 +179,12 @@ func TestUndoOfTheLongestChain(t *testing.T) {
 		}
 		settle(&all[maxChain/2].back, batch.Failed, batch.ReasonChanged, "it has changed")
 		began, groups := time.Now(), together(all)
-		for n, is := range withCircles(all, groups, marks) {
+		for n, is := range u.withCircles(all, groups, marks) {
 			if !is {
 				t.Fatalf("%s: object %d is not chosen", what, n)
 			}
 		}
-		clearHomes(all, groups, nil)
+		u.clearHomes(all, groups, nil)
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("%s: took %v", what, took)
 		}

@@ -3,6 +3,7 @@ package planning_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,14 +108,42 @@ func TestUndoThatFoundChainBack(t *testing.T) {
 	}
 }
 
-// drawDisk draws whether renames are one step, and whether batches assume that nobody else writes.
+// drawDisk draws whether renames are one step, whether files have inode numbers, and whether batches assume that nobody else writes.
 func drawDisk(t *rapid.T) *world {
 	w := newWorld()
 	w.single = rapid.Bool().Draw(t, "single writer")
-	if w.single && rapid.Bool().Draw(t, "two steps") {
+	switch {
+	case rapid.IntRange(0, 3).Draw(t, "numbers") == 0:
+		w.archive = numberless{w.archive}
+	case w.single && rapid.Bool().Draw(t, "two steps"):
 		w.archive = twoSteps{w.archive}
 	}
 	return w
+}
+
+// numberless is the same archive as a disk shows it that keeps no inode numbers, as vfat and exFAT.
+type numberless struct{ store.Store }
+
+func (s numberless) Properties() store.Properties {
+	p := s.Store.Properties()
+	p.AtomicRename, p.Exchange = false, false
+	return p
+}
+
+func (s numberless) Stat(ctx context.Context, key archive.Key) (archive.Object, error) {
+	o, err := s.Store.Stat(ctx, key)
+	o.Inode = 0
+	return o, err
+}
+
+func (s numberless) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		for e, err := range s.Store.List(ctx, opts) {
+			if e.Inode = 0; !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // twoSteps is the same archive seen from where a rename takes two steps, as over NFS.
@@ -136,6 +165,39 @@ func shifted(t *testing.T) *world {
 	w.plan(t, b, planning.Options{})
 	w.carryOut(t, idA, -1)
 	return w
+}
+
+// Where files have no inode numbers, objects that are alike in size and time do not get one another's names.
+func TestPlanOfTwinsWithoutNumbers(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "n/01.jpg", day: 2}, {key: "n/02.jpg", day: 3}, {key: "n/03.jpg", day: 4}})
+	w.archive = alike{numberless{w.archive}, "n/01.jpg"}
+	b := renameBatch(idA, shift, batch.ConflictStop)
+	w.inspect(t, b, nil, nil)
+	_, rows := w.plan(t, b, planning.Options{})
+	want := map[archive.Key]string{"n/01.jpg": "failed: target-exists", "n/02.jpg": "n/03.jpg", "n/03.jpg": "n/04.jpg"}
+	if diff := cmp.Diff(want, outcomes(rows)); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+// alike shows an object with the time of the next one.
+type alike struct {
+	store.Store
+	key archive.Key
+}
+
+func (s alike) List(ctx context.Context, opts store.ListOptions) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		for e, err := range s.Store.List(ctx, opts) {
+			if e.Key == s.key {
+				e.MTime++
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // passing is the same archive seen from where inode numbers can change, as below overlayfs.

@@ -73,10 +73,10 @@ func (g *graph) linked(members []int64, waiters func(int64) []edge, c circles) b
 			if !c.same(e.unit, m) {
 				continue
 			}
-			if seen[e.inode] {
+			if seen[e.file] {
 				return true
 			}
-			seen[e.inode] = true
+			seen[e.file] = true
 		}
 	}
 	return false

@@ -111,7 +111,7 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 		case u.props.Marks:
 			err = u.wherever(ctx, a, rec, known, b.marks[i], ids)
 		case u.props.Parks:
-			err = u.byInode(ctx, a, rec, known, b.marks[i])
+			err = u.byFile(ctx, a, rec, known, b.marks[i])
 		default:
 			settle(&a.back, batch.Failed, batch.ReasonUnsupported, "it was renamed by way of a name in between, and here inode numbers, which alone tell where it is, may change; undo it where it was renamed")
 		}
@@ -121,7 +121,7 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 		all[i] = a
 	}
 	groups := together(all)
-	chosen := withCircles(all, groups, b.marks)
+	chosen := u.withCircles(all, groups, b.marks)
 	for n, g := range groups {
 		for _, i := range g {
 			if !chosen[n] && all[i].back.Moves() {
@@ -129,7 +129,7 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 			}
 		}
 	}
-	clearHomes(all, groups, ids)
+	u.clearHomes(all, groups, ids)
 	reversed := make([]batch.Row, len(all))
 	for i, a := range all {
 		reversed[i] = a.back
@@ -138,8 +138,8 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 }
 
 // withCircles says which groups go back: those of which an object was chosen, and those that are in a circle with one of these.
-func withCircles(all []*away, groups [][]int, marks []mark) []bool {
-	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), holders(all)
+func (u *undoer) withCircles(all []*away, groups [][]int, marks []mark) []bool {
+	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), u.holders(all)
 	for n, g := range groups {
 		for _, i := range g {
 			of[i] = n
@@ -148,7 +148,7 @@ func withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	}
 	waiters := make([][]edge, len(groups)) // for names that a group has
 	for i, a := range all {
-		if at, ok := holder[a.row.From]; ok && of[at] != of[i] {
+		if at, ok := holder[u.name(a.row.From)]; ok && of[at] != of[i] {
 			waiters[of[at]] = append(waiters[of[at]], edge{unit: int64(of[i]), other: int64(of[at])})
 		}
 	}
@@ -164,11 +164,11 @@ func withCircles(all []*away, groups [][]int, marks []mark) []bool {
 }
 
 // holders says by names which of all is there.
-func holders(all []*away) map[archive.Key]int {
-	holder := make(map[archive.Key]int, len(all))
+func (u *undoer) holders(all []*away) map[string]int {
+	holder := make(map[string]int, len(all))
 	for i, a := range all {
 		if a.at != "" {
-			holder[a.at] = i
+			holder[u.name(a.at)] = i
 		}
 	}
 	return holder
@@ -229,12 +229,12 @@ func (u *undoer) wherever(ctx context.Context, a *away, rec batch.Record, known 
 const nowhereToGo = "it is neither at its new name nor at its old one, nor in between; if an undo of it was interrupted, resume that, or undo it; " +
 	"reshelf history says whether another batch has renamed it"
 
-// byInode is wherever where objects are known by their inode numbers, and disks say nothing of who has brought one to a name. The name in
+// byFile is wherever where objects are known by their inode numbers, and disks say nothing of who has brought one to a name. The name in
 // between nothing else is ever given. A rename by way of a second link that was interrupted has left the object at two names.
-func (u *undoer) byInode(ctx context.Context, a *away, rec batch.Record, known bool, m mark) error {
+func (u *undoer) byFile(ctx context.Context, a *away, rec batch.Record, known bool, m mark) error {
 	r, recorded := a.row, known && rec.To != ""
-	is := func(s store.Sight) bool { return s.Object.Inode != 0 && s.Is(wanted(r, rec)) }
-	own := func(s store.Sight) bool { return s.Object.Inode != 0 && s.Object.Inode == r.Want.Inode }
+	is := func(s store.Sight) bool { return s.Object.File() != 0 && s.Is(wanted(r, rec)) }
+	own := func(s store.Sight) bool { return s.Object.File() != 0 && s.Object.File() == r.Want.File() }
 	atNew, between, atHome := is(a.to), is(a.between), is(a.from)
 	otherwise := atNew && !between && (m.others || u.never)
 	switch {
@@ -264,7 +264,7 @@ func (u *undoer) byInode(ctx context.Context, a *away, rec batch.Record, known b
 		settle(&a.back, batch.Skipped, batch.ReasonUnchanged, "the batch did not rename it; it came to this name otherwise")
 	case own(a.from):
 		settle(&a.back, batch.Skipped, batch.ReasonChanged, "it is at its old name, and has changed: there is nothing to rename back")
-	case a.to.Taken && !u.chained[a.to.Object.Inode]:
+	case a.to.Taken && !u.chained[a.to.Object.File()]:
 		settle(&a.back, batch.Failed, batch.ReasonChanged, "it has changed since it was renamed; if that is right, rename it back by hand")
 	default:
 		settle(&a.back, batch.Failed, batch.ReasonMissing, nowhereToGo)
@@ -274,11 +274,11 @@ func (u *undoer) byInode(ctx context.Context, a *away, rec batch.Record, known b
 }
 
 // clearHomes lets those stay whose old names are not left, and those that move only together with them.
-func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
-	c := &homes{all: all, groups: groups, ids: ids, holder: holders(all), wants: map[archive.Key]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
+func (u *undoer) clearHomes(all []*away, groups [][]int, ids map[string]bool) {
+	c := &homes{all: all, groups: groups, ids: ids, name: u.name, holder: u.holders(all), wants: map[string]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
 	for n, g := range groups {
 		for _, i := range g {
-			c.of[i], c.wants[all[i].row.From] = n, i
+			c.of[i], c.wants[u.name(all[i].row.From)] = n, i
 		}
 	}
 	for i := range all {
@@ -291,7 +291,7 @@ func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
 		i := c.stayed[0]
 		c.stayed = c.stayed[1:]
 		c.close(c.of[i])
-		if waits, ok := c.wants[all[i].at]; ok {
+		if waits, ok := c.wants[u.name(all[i].at)]; ok {
 			c.look(waits)
 		}
 	}
@@ -302,17 +302,18 @@ type homes struct {
 	all    []*away
 	groups [][]int
 	ids    map[string]bool
-	holder map[archive.Key]int // which object is there
-	wants  map[archive.Key]int // whose old name it is
-	of     []int               // the group of an object
-	closed []bool              // groups that stay
-	stayed []int               // objects that do not move, be it news for those that want their names
+	name   func(archive.Key) string // what names are compared by
+	holder map[string]int           // which object is there
+	wants  map[string]int           // whose old name it is
+	of     []int                    // the group of an object
+	closed []bool                   // groups that stay
+	stayed []int                    // objects that do not move, be it news for those that want their names
 }
 
 // look lets an object stay whose old name is not left.
 func (c *homes) look(i int) {
 	a := c.all[i]
-	held, own := c.holder[a.row.From]
+	held, own := c.holder[c.name(a.row.From)]
 	own = own && held != i
 	switch {
 	case !a.back.Moves(), !a.from.Taken, own && c.all[held].back.Moves():

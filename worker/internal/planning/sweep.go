@@ -14,7 +14,7 @@ type link struct {
 	unit  chained // number, rows, bytes, fate (stays or none yet) and folded
 	other int64   // the number of the other one; its own where there is none
 	waits bool    // it waits for the other one, which else waits for it
-	inode uint64  // of the object that waits
+	file  uint64  // of the object that waits
 }
 
 // stuckLink is that of a unit one of whose waits does not come true.
@@ -27,12 +27,12 @@ func stuckLink(e end) link {
 // linksOf are those of a wait: e waits for other. Where both are one unit there is no order in which it could move. Objects that cannot be
 // told apart, by their inodes or by the marks of renames, may not come to one another's names: which of them has moved could not be told.
 func linksOf(e, other end, marks bool) []link {
-	if e.unit == other.unit || !marks && (e.inode == other.inode || e.inode == 0 || other.inode == 0) {
+	if e.unit == other.unit || !marks && (e.file == other.file || e.file == 0 || other.file == 0) {
 		return []link{stuckLink(e)}
 	}
 	return []link{
-		{unit: e.chained(), other: other.unit, waits: true, inode: e.inode},
-		{unit: other.chained(), other: e.unit, inode: e.inode},
+		{unit: e.chained(), other: other.unit, waits: true, file: e.file},
+		{unit: other.chained(), other: e.unit, file: e.file},
 	}
 }
 
@@ -47,7 +47,7 @@ func (l link) key() []byte { return numberKey(l.unit.number) }
 
 func (l link) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(l.other))
-	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, l.inode), uint32(l.unit.rows))
+	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, l.file), uint32(l.unit.rows))
 	return append(binary.BigEndian.AppendUint32(b, uint32(l.unit.bytes)), byte(l.unit.fate), bit(l.unit.folded), bit(l.waits))
 }
 
@@ -58,7 +58,7 @@ func decodeLink(it extsort.Item) link {
 			number: int64(binary.BigEndian.Uint64(it.Key)), rows: int32(binary.BigEndian.Uint32(b[16:])), bytes: int32(binary.BigEndian.Uint32(b[20:])),
 			fate: fate(b[24]), folded: b[25] == 1,
 		},
-		other: int64(binary.BigEndian.Uint64(b)), waits: b[26] == 1, inode: binary.BigEndian.Uint64(b[8:]),
+		other: int64(binary.BigEndian.Uint64(b)), waits: b[26] == 1, file: binary.BigEndian.Uint64(b[8:]),
 	}
 }
 
@@ -73,9 +73,9 @@ func (g *graph) add(l link) {
 	switch {
 	case l.other <= l.unit.number: // there is none, or the link of the other one has added the edge
 	case l.waits:
-		g.edges = append(g.edges, edge{l.unit.number, l.other, l.inode})
+		g.edges = append(g.edges, edge{l.unit.number, l.other, l.file})
 	default:
-		g.edges = append(g.edges, edge{l.other, l.unit.number, l.inode})
+		g.edges = append(g.edges, edge{l.other, l.unit.number, l.file})
 	}
 }
 

@@ -19,7 +19,7 @@ func (g *graph) wait(e, other end) {
 	for _, l := range linksOf(e, other, g.marks) {
 		g.units = append(g.units, l.unit)
 		if l.waits {
-			g.edges = append(g.edges, edge{l.unit.number, l.other, l.inode})
+			g.edges = append(g.edges, edge{l.unit.number, l.other, l.file})
 		}
 	}
 }
@@ -36,10 +36,10 @@ func drawWaits(t *rapid.T, n int) []waiting {
 	for i := range n {
 		for range rapid.SampledFrom([]int{0, 1, 1, 1, 1, 1, 1, 2}).Draw(t, "waits") {
 			w := waiting{units[i], units[min(max(0, i+rapid.IntRange(-far, far).Draw(t, "other")), n-1)]}
-			w.unit.inode, w.other.inode = rapid.Uint64Range(1, inodes).Draw(t, "inode"), rapid.Uint64Range(1, inodes).Draw(t, "inode of other")
+			w.unit.file, w.other.file = rapid.Uint64Range(1, inodes).Draw(t, "file"), rapid.Uint64Range(1, inodes).Draw(t, "file of other")
 			if next != nil {
 				w.other = units[next[i]]
-				w.unit.inode, w.other.inode = uint64(i+1), uint64(next[i]+1)
+				w.unit.file, w.other.file = uint64(i+1), uint64(next[i]+1)
 			}
 			w.unit.folded = rapid.IntRange(0, 19).Draw(t, "folded") == 19
 			if rapid.IntRange(0, 19).Draw(t, "stuck") == 19 {
@@ -202,7 +202,7 @@ func TestSweepBeyondTheBoundIsSound(t *testing.T) {
 // A wait that reaches over all others keeps none of them from being solved.
 func TestSweepHoldsWhatIsConnectedAcrossOnePlace(t *testing.T) {
 	const n = 1000
-	at := func(i int) end { return end{unit: int64(i), inode: uint64(i) + 1, rows: 1, bytes: 1} }
+	at := func(i int) end { return end{unit: int64(i), file: uint64(i) + 1, rows: 1, bytes: 1} }
 	waits := []waiting{{at(0), at(n - 1)}}
 	for i := 1; i < n-1; i += 2 {
 		waits = append(waits, waiting{at(i), at(i + 1)})

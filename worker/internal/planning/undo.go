@@ -199,7 +199,7 @@ func (u *undoer) segment(ctx context.Context, w *writer, undone batch.Plan, n in
 	u.freed, u.chained = map[string]bool{}, map[uint64]bool{}
 	for _, r := range rows {
 		if r.Chain != 0 && r.Moves() {
-			u.chained[r.Want.Inode] = true
+			u.chained[r.Want.File()] = true
 		}
 	}
 	if err := u.findSpelled(ctx, rows); err != nil {
@@ -395,7 +395,7 @@ func (u *undoer) reverse(ctx context.Context, r batch.Row, rec batch.Record, kno
 	}
 	// An interrupted rename left both: one file with two names, or a copy whose source is still there.
 	// In a chain the new name may still be that of an object which was not renamed.
-	foreign := target.Object.Inode != r.Want.Inode && u.chained[target.Object.Inode]
+	foreign := target.Object.File() != r.Want.File() && u.chained[target.Object.File()]
 	free := !source.Taken || u.freed[u.name(r.From)]
 	if moved && stayed && r.SameFolded() {
 		if moved, stayed, err = u.spelling(ctx, r); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/digest"
 	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/shared/store/memstore"
 	"github.com/reshelf/reshelf/worker/internal/planning"
@@ -224,6 +225,7 @@ func archives() map[string]func() store.Store {
 	delete(all, "numbers")
 	all["nas"] = func() store.Store { return newNAS(false) }
 	all["lone"] = func() store.Store { return lone{memstore.New(archive.Root{})} }
+	all["lone folding"] = func() store.Store { return lone{memstore.NewFolding(archive.Root{}, naming.Fold)} }
 	all["memory"] = func() store.Store { return memstore.New(archive.Root{}) }
 	all["bucket"] = func() store.Store { return newBucketed(false, 1) }
 	return all

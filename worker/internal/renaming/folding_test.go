@@ -43,7 +43,7 @@ func newNAS(folds bool) *card {
 
 func (c *card) Properties() store.Properties {
 	return store.Properties{
-		Local: true, KeepsMTime: true, GuardedRename: !c.links, Parks: c.inodes, RenameMethod: "card",
+		Local: true, KeepsMTime: true, GuardedRename: !c.links, Parks: c.inodes || !c.links, RenameMethod: "card",
 		FoldsCase: c.Store.Properties().FoldsCase, Folders: true, Parallel: 2,
 	}
 }

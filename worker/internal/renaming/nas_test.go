@@ -71,7 +71,7 @@ func shares(t *testing.T) map[string]func() store.Store {
 			return lone{st}
 		}
 	}
-	return map[string]func() store.Store{"memory": func() store.Store { return newNAS(false) }, "link+unlink": open(true), "renameat2": open(false)}
+	return map[string]func() store.Store{"memory": func() store.Store { return newNAS(false) }, "card": func() store.Store { return newCard(false) }, "link+unlink": open(true), "renameat2": open(false)}
 }
 
 // linking is a directory as seen where renames take two steps; each of them is around.

@@ -89,7 +89,7 @@ type caravan struct {
 	groups [][]*traveller // those that move together
 	waits  map[string][]*traveller
 	marks  map[string]bool // of objects of the chain that it has brought to their new names, or home
-	inodes map[uint64]bool // of all of them, on disks
+	files  map[uint64]bool // of all of them, on disks
 
 	mu sync.Mutex
 	// given are the names that objects of the chain go to, or have gone to, at the end of their way, each to one of them.
@@ -115,7 +115,7 @@ func newName(t *traveller) archive.Key { return t.row.To }
 func oldName(t *traveller) archive.Key { return t.row.From }
 
 func newCaravan(steps []*step, links bool) *caravan {
-	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}, inodes: map[uint64]bool{}, given: map[string]*traveller{}}
+	c := &caravan{waits: map[string][]*traveller{}, marks: map[string]bool{}, files: map[uint64]bool{}, given: map[string]*traveller{}}
 	for i, s := range steps {
 		t := &traveller{step: s, links: links}
 		c.all = append(c.all, t)
@@ -126,7 +126,7 @@ func newCaravan(steps []*step, links bool) *caravan {
 		*last = append(*last, t)
 		to := naming.Fold(s.row.To)
 		c.waits[to] = append(c.waits[to], t)
-		c.marks[s.row.OpID], c.marks[s.row.HomeID()], c.inodes[s.row.Want.Inode] = true, true, true
+		c.marks[s.row.OpID], c.marks[s.row.HomeID()], c.files[s.row.Want.File()] = true, true, true
 		if s.row.Undoes != nil {
 			c.marks[s.row.Undoes.OpID] = true
 		}

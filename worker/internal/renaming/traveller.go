@@ -71,9 +71,9 @@ func (t *traveller) find(from, between, to store.Sight, halves bool) {
 // has changed is still known by its number.
 func (t *traveller) findInChain(c *caravan, from, between, to store.Sight, halves bool) {
 	want := t.row.Want
-	own := func(s store.Sight) bool { return want.Inode != 0 && s.Object.Inode == want.Inode }
+	own := func(s store.Sight) bool { return want.File() != 0 && s.Object.File() == want.File() }
 	is := func(s store.Sight) bool { return own(s) && s.Is(want) }
-	others := c.inodes[from.Object.Inode] && !own(from)
+	others := c.files[from.Object.File()] && !own(from)
 	t.left, t.found, t.gone = archive.Identity{}, "", false
 	switch {
 	case is(between) && is(to) && !own(from) && halves:
