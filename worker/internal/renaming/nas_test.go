@@ -206,8 +206,8 @@ func TestUndoOfAnUndoOnAShareThatWasNotRecorded(t *testing.T) {
 // An object that somebody writes to while it is on its way is left where it is then, and its record says so. An undo takes it home.
 func TestChangedOnItsWay(t *testing.T) {
 	for kind, open := range shares(t) {
-		if kind == "memory" {
-			continue // a memory gives what is written anew another number
+		if kind == "memory" || kind == "card" {
+			continue // a memory gives what is written anew another number, or has none
 		}
 		for at, want := range map[archive.Key]string{"parked-a": "failed: changed, at parked-a", "b": "failed: changed, at b", "a": "skipped: changed"} {
 			t.Run(fmt.Sprintf("%s/%s", kind, at), func(t *testing.T) {
