@@ -165,6 +165,7 @@ func TestLongCircles(t *testing.T) {
 // The longest circle and the longest chain of a bucket, of which all is chosen and one object has changed, take no time to speak of.
 func TestUndoOfTheLongestChain(t *testing.T) {
 	name := func(i int) archive.Key { return archive.Key(fmt.Sprintf("f/%06d.jpg", i)) }
+	u := &undoer{desk: &desk{}}
 	for what, first := range map[string]int{"chain": maxChain, "circle": 0} {
 		all, marks := make([]*away, maxChain), make([]mark, maxChain)
 		for i := range all {
@@ -178,12 +179,12 @@ func TestUndoOfTheLongestChain(t *testing.T) {
 		}
 		settle(&all[maxChain/2].back, batch.Failed, batch.ReasonChanged, "it has changed")
 		began, groups := time.Now(), together(all)
-		for n, is := range withCircles(all, groups, marks) {
+		for n, is := range u.withCircles(all, groups, marks) {
 			if !is {
 				t.Fatalf("%s: object %d is not chosen", what, n)
 			}
 		}
-		clearHomes(all, groups, nil)
+		u.clearHomes(all, groups, nil)
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("%s: took %v", what, took)
 		}

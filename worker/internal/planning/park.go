@@ -121,7 +121,7 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 		all[i] = a
 	}
 	groups := together(all)
-	chosen := withCircles(all, groups, b.marks)
+	chosen := u.withCircles(all, groups, b.marks)
 	for n, g := range groups {
 		for _, i := range g {
 			if !chosen[n] && all[i].back.Moves() {
@@ -129,7 +129,7 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 			}
 		}
 	}
-	clearHomes(all, groups, ids)
+	u.clearHomes(all, groups, ids)
 	reversed := make([]batch.Row, len(all))
 	for i, a := range all {
 		reversed[i] = a.back
@@ -138,8 +138,8 @@ func (u *undoer) parked(ctx context.Context, w *writer, b bond, records map[arch
 }
 
 // withCircles says which groups go back: those of which an object was chosen, and those that are in a circle with one of these.
-func withCircles(all []*away, groups [][]int, marks []mark) []bool {
-	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), holders(all)
+func (u *undoer) withCircles(all []*away, groups [][]int, marks []mark) []bool {
+	chosen, of, holder := make([]bool, len(groups)), make([]int, len(all)), u.holders(all)
 	for n, g := range groups {
 		for _, i := range g {
 			of[i] = n
@@ -148,7 +148,7 @@ func withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	}
 	waiters := make([][]edge, len(groups)) // for names that a group has
 	for i, a := range all {
-		if at, ok := holder[a.row.From]; ok && of[at] != of[i] {
+		if at, ok := holder(a.row.From); ok && of[at] != of[i] {
 			waiters[of[at]] = append(waiters[of[at]], edge{unit: int64(of[i]), other: int64(of[at])})
 		}
 	}
@@ -163,15 +163,22 @@ func withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	return chosen
 }
 
-// holders says by names which of all is there.
-func holders(all []*away) map[archive.Key]int {
-	holder := make(map[archive.Key]int, len(all))
+// holders says by names which of all is there, perhaps in another case where the archive folds names: not where they go back in one step, since
+// circles that go so have to have the very names of one another.
+func (u *undoer) holders(all []*away) func(archive.Key) (int, bool) {
+	exact, like := make(map[archive.Key]int, len(all)), make(map[string]int, len(all))
 	for i, a := range all {
 		if a.at != "" {
-			holder[a.at] = i
+			exact[a.at], like[u.name(a.at)] = i, i
 		}
 	}
-	return holder
+	return func(name archive.Key) (int, bool) {
+		i, ok := exact[name]
+		if !ok && u.parks() {
+			i, ok = like[u.name(name)]
+		}
+		return i, ok
+	}
 }
 
 // together are the places of objects that moved together.
@@ -274,11 +281,12 @@ func (u *undoer) byInode(ctx context.Context, a *away, rec batch.Record, known b
 }
 
 // clearHomes lets those stay whose old names are not left, and those that move only together with them.
-func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
-	c := &homes{all: all, groups: groups, ids: ids, holder: holders(all), wants: map[archive.Key]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
+func (u *undoer) clearHomes(all []*away, groups [][]int, ids map[string]bool) {
+	c := &homes{all: all, groups: groups, ids: ids, holder: u.holders(all), wants: map[string][]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
 	for n, g := range groups {
 		for _, i := range g {
-			c.of[i], c.wants[all[i].row.From] = n, i
+			old := u.name(all[i].row.From)
+			c.of[i], c.wants[old] = n, append(c.wants[old], i)
 		}
 	}
 	for i := range all {
@@ -291,7 +299,7 @@ func clearHomes(all []*away, groups [][]int, ids map[string]bool) {
 		i := c.stayed[0]
 		c.stayed = c.stayed[1:]
 		c.close(c.of[i])
-		if waits, ok := c.wants[all[i].at]; ok {
+		for _, waits := range c.wants[u.name(all[i].at)] {
 			c.look(waits)
 		}
 	}
@@ -302,17 +310,17 @@ type homes struct {
 	all    []*away
 	groups [][]int
 	ids    map[string]bool
-	holder map[archive.Key]int // which object is there
-	wants  map[archive.Key]int // whose old name it is
-	of     []int               // the group of an object
-	closed []bool              // groups that stay
-	stayed []int               // objects that do not move, be it news for those that want their names
+	holder func(archive.Key) (int, bool) // which object is there
+	wants  map[string][]int              // whose old name it is
+	of     []int                         // the group of an object
+	closed []bool                        // groups that stay
+	stayed []int                         // objects that do not move, be it news for those that want their names
 }
 
 // look lets an object stay whose old name is not left.
 func (c *homes) look(i int) {
 	a := c.all[i]
-	held, own := c.holder[a.row.From]
+	held, own := c.holder(a.row.From)
 	own = own && held != i
 	switch {
 	case !a.back.Moves(), !a.from.Taken, own && c.all[held].back.Moves():
