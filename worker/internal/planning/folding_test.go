@@ -163,3 +163,42 @@ func TestEditWhereNamesAreFolded(t *testing.T) {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 }
+
+// An undo takes objects of a chain home by way of names in between also where the name that one gives back is spelled otherwise than the one that another had.
+func TestUndoByNamesInBetweenWhereNamesAreFolded(t *testing.T) {
+	for name, objects := range map[string][]object{
+		"chain":           {{key: "a.jpg", day: 2}, {key: "02.JPG", day: 3}},
+		"circle":          {{key: "01.JPG", day: 2}, {key: "02.jpg", day: 1}},
+		"circle of three": {{key: "01.JPG", day: 2}, {key: "02.jpg", day: 3}, {key: "03.jpg", day: 1}},
+	} {
+		for _, twoStep := range []bool{false, true} {
+			w := newFoldingWorld()
+			w.single = true
+			if twoStep {
+				w.archive = twoSteps{w.archive}
+			}
+			w.put(t, objects)
+			before := w.contents(t)
+			b := renameBatch(idA, "{date:%d}{ext}", batch.ConflictStop)
+			b.AssumeSingleWriter = true
+			w.inspect(t, b, nil, nil)
+			_, rows := w.plan(t, b, planning.Options{})
+			for _, r := range rows {
+				if !r.Moves() || r.Park == "" {
+					t.Errorf("%s: %s, by way of %q: %s", r.From, outcome(r), r.Park, r.Message)
+				}
+			}
+			w.carryOut(t, idA, -1)
+			u := w.undoing(t, idB, idA, nil)
+			for _, r := range u.rows {
+				if !r.Moves() {
+					t.Errorf("%s: %s: %s", name, r.From, r.Message)
+				}
+			}
+			w.carryOut(t, idB, -1)
+			if diff := cmp.Diff(before, w.contents(t)); diff != "" {
+				t.Errorf("%s: after the undo (-want +got):\n%s", name, diff)
+			}
+		}
+	}
+}

@@ -148,7 +148,7 @@ func (u *undoer) withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	}
 	waiters := make([][]edge, len(groups)) // for names that a group has
 	for i, a := range all {
-		if at, ok := holder[u.name(a.row.From)]; ok && of[at] != of[i] {
+		if at, ok := holder(a.row.From); ok && of[at] != of[i] {
 			waiters[of[at]] = append(waiters[of[at]], edge{unit: int64(of[i]), other: int64(of[at])})
 		}
 	}
@@ -163,15 +163,22 @@ func (u *undoer) withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	return chosen
 }
 
-// holders says by names which of all is there.
-func (u *undoer) holders(all []*away) map[string]int {
-	holder := make(map[string]int, len(all))
+// holders says by names which of all is there, perhaps in another case where the archive folds names: not where they go back in one step, since
+// circles that go so have to have the very names of one another.
+func (u *undoer) holders(all []*away) func(archive.Key) (int, bool) {
+	exact, like := make(map[archive.Key]int, len(all)), make(map[string]int, len(all))
 	for i, a := range all {
 		if a.at != "" {
-			holder[u.name(a.at)] = i
+			exact[a.at], like[u.name(a.at)] = i, i
 		}
 	}
-	return holder
+	return func(name archive.Key) (int, bool) {
+		i, ok := exact[name]
+		if !ok && u.parks() {
+			i, ok = like[u.name(name)]
+		}
+		return i, ok
+	}
 }
 
 // together are the places of objects that moved together.
@@ -275,10 +282,11 @@ func (u *undoer) byFile(ctx context.Context, a *away, rec batch.Record, known bo
 
 // clearHomes lets those stay whose old names are not left, and those that move only together with them.
 func (u *undoer) clearHomes(all []*away, groups [][]int, ids map[string]bool) {
-	c := &homes{all: all, groups: groups, ids: ids, name: u.name, holder: u.holders(all), wants: map[string]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
+	c := &homes{all: all, groups: groups, ids: ids, holder: u.holders(all), wants: map[string][]int{}, of: make([]int, len(all)), closed: make([]bool, len(groups))}
 	for n, g := range groups {
 		for _, i := range g {
-			c.of[i], c.wants[u.name(all[i].row.From)] = n, i
+			old := u.name(all[i].row.From)
+			c.of[i], c.wants[old] = n, append(c.wants[old], i)
 		}
 	}
 	for i := range all {
@@ -291,7 +299,7 @@ func (u *undoer) clearHomes(all []*away, groups [][]int, ids map[string]bool) {
 		i := c.stayed[0]
 		c.stayed = c.stayed[1:]
 		c.close(c.of[i])
-		if waits, ok := c.wants[u.name(all[i].at)]; ok {
+		for _, waits := range c.wants[u.name(all[i].at)] {
 			c.look(waits)
 		}
 	}
@@ -302,18 +310,17 @@ type homes struct {
 	all    []*away
 	groups [][]int
 	ids    map[string]bool
-	name   func(archive.Key) string // what names are compared by
-	holder map[string]int           // which object is there
-	wants  map[string]int           // whose old name it is
-	of     []int                    // the group of an object
-	closed []bool                   // groups that stay
-	stayed []int                    // objects that do not move, be it news for those that want their names
+	holder func(archive.Key) (int, bool) // which object is there
+	wants  map[string][]int              // whose old name it is
+	of     []int                         // the group of an object
+	closed []bool                        // groups that stay
+	stayed []int                         // objects that do not move, be it news for those that want their names
 }
 
 // look lets an object stay whose old name is not left.
 func (c *homes) look(i int) {
 	a := c.all[i]
-	held, own := c.holder[c.name(a.row.From)]
+	held, own := c.holder(a.row.From)
 	own = own && held != i
 	switch {
 	case !a.back.Moves(), !a.from.Taken, own && c.all[held].back.Moves():

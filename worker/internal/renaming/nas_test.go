@@ -17,6 +17,7 @@ import (
 	"github.com/reshelf/reshelf/shared/archive"
 	"github.com/reshelf/reshelf/shared/batch"
 	"github.com/reshelf/reshelf/shared/ledger"
+	"github.com/reshelf/reshelf/shared/naming"
 	"github.com/reshelf/reshelf/shared/store"
 	"github.com/reshelf/reshelf/shared/store/filestore"
 	"github.com/reshelf/reshelf/shared/store/memstore"
@@ -109,6 +110,33 @@ func TestChainOnAShareDiesAnywhere(t *testing.T) {
 						for _, cancelled := range []bool{false, true} {
 							w := onNAS(t, open(), moves...)
 							survived = dieOnAShare(t, w, left, last, cancelled) || survived
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// So do those where the names that objects get are spelled otherwise than those that others leave.
+func TestChainWhereNamesAreFoldedDiesAnywhere(t *testing.T) {
+	plans := map[string][]string{
+		"swap":   {"a -> B", "b -> A"},
+		"chain":  {"c -> d", "b -> C", "a -> B"},
+		"groups": {"a.jpg -> B.jpg @ a.jpg", "a.xmp -> B.xmp @ a.jpg", "b.jpg -> a.JPG"},
+	}
+	stores := map[string]func() store.Store{
+		"link+unlink": func() store.Store { return newNAS(true) },
+		"renameat2":   func() store.Store { return lone{memstore.NewFolding(archive.Root{}, naming.Fold)} },
+	}
+	for plan, moves := range plans {
+		for kind, open := range stores {
+			t.Run(plan+"/"+kind, func(t *testing.T) {
+				survived := false
+				for left := 1; !survived && !t.Failed(); left++ {
+					for _, last := range []bool{false, true} {
+						for _, cancelled := range []bool{false, true} {
+							survived = dieOnAShare(t, onNAS(t, open(), moves...), left, last, cancelled) || survived
 						}
 					}
 				}
