@@ -34,7 +34,7 @@ func newRound() *testRound {
 }
 
 // add adds a unit of n rows whose rows await these names.
-func (r *testRound) add(t *testing.T, captured string, file uint64, key archive.Key, rows int, awaits ...archive.Key) {
+func (r *testRound) add(t *testing.T, captured string, inode uint64, key archive.Key, rows int, awaits ...archive.Key) {
 	t.Helper()
 	u := &unit{Captured: captured}
 	for i := range rows {
@@ -42,14 +42,14 @@ func (r *testRound) add(t *testing.T, captured string, file uint64, key archive.
 		if i > 0 {
 			from = archive.Key(fmt.Sprintf("%s.%d", key, i))
 		}
-		u.Rows = append(u.Rows, batch.Row{From: from, To: "to/" + from, Want: archive.Identity{Inode: file + uint64(i)}})
+		u.Rows = append(u.Rows, batch.Row{From: from, To: "to/" + from, Want: archive.Identity{Inode: inode + uint64(i)}})
 	}
 	raw := fmt.Appendf(nil, `{"c":%q,"r":[`, captured)
 	for i, row := range u.Rows {
 		if i > 0 {
 			raw = append(raw, ',')
 		}
-		raw = fmt.Appendf(raw, `{"n":0,"from":%q,"to":%q,"want":{"file":%d}}`, row.From, row.To, row.Want.File())
+		raw = fmt.Appendf(raw, `{"n":0,"from":%q,"to":%q,"want":{"inode":%d}}`, row.From, row.To, row.Want.Inode)
 	}
 	raw = append(raw, "]}"...)
 	if err := r.units.Add(t.Context(), []byte(u.id()), raw); err != nil {
@@ -67,10 +67,10 @@ func TestUnitsBeyondTheBoundStay(t *testing.T) {
 	r := newRound()
 	key := func(kind string, i int) archive.Key { return archive.Key(fmt.Sprintf("%s/%07d", kind, i)) }
 	const far = 2 * bound
-	file := uint64(0)
+	inode := uint64(0)
 	add := func(captured string, key archive.Key, awaits ...archive.Key) {
-		file++
-		r.add(t, captured, file, key, 1, awaits...)
+		inode++
+		r.add(t, captured, inode, key, 1, awaits...)
 	}
 	add("0", "before", "before too")
 	add("0", "before too")
