@@ -64,6 +64,13 @@ func TestUndosInOrder(t *testing.T) {
 			w.carryOut(t, m.batch.ID, crashed)
 			all = append(all, m)
 			w.checkContents(t, before)
+			if rapid.IntRange(0, 3).Draw(t, "copies") == 0 {
+				var copied []past
+				for key := range w.contents(t) {
+					copied = append(copied, past{key, "elsewhere/" + key, true})
+				}
+				w.happenedCopies(t, newID(), copied)
+			}
 		}
 		for _, m := range slices.Backward(all) {
 			u := w.undoing(t, newID(), m.batch.ID, nil)
