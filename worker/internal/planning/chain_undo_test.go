@@ -39,6 +39,9 @@ func TestUndosInOrder(t *testing.T) {
 			var m made
 			if len(all) == 0 || rapid.IntRange(0, 2).Draw(t, "kind") == 0 {
 				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down, turn, turn, swap, swap}).Draw(t, "template")
+				if rapid.Bool().Draw(t, "upper") {
+					template = strings.ReplaceAll(template, "{ext}", "{ext|upper}")
+				}
 				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 				m.batch = renameBatch(newID(), template, policy)
 				m.batch.AssumeSingleWriter = w.single
@@ -117,6 +120,9 @@ func TestUndoThatFoundChainBack(t *testing.T) {
 // drawDisk draws whether renames are one step, and whether batches assume that nobody else writes.
 func drawDisk(t *rapid.T) *world {
 	w := newWorld()
+	if rapid.Bool().Draw(t, "folds") {
+		w = newFoldingWorld()
+	}
 	w.single = rapid.Bool().Draw(t, "single writer")
 	if w.single && rapid.Bool().Draw(t, "two steps") {
 		w.archive = twoSteps{w.archive}
