@@ -40,6 +40,9 @@ func TestUndosInOrder(t *testing.T) {
 			var m made
 			if len(all) == 0 || rapid.IntRange(0, 2).Draw(t, "kind") == 0 {
 				template := rapid.SampledFrom([]string{"n/{date:%d}{ext}", "{date:%d}{ext}", up, up, down, down, turn, turn, swap, swap}).Draw(t, "template")
+				if rapid.Bool().Draw(t, "upper") {
+					template = strings.ReplaceAll(template, "{ext}", "{ext|upper}")
+				}
 				policy := rapid.SampledFrom(batch.Conflicts()).Draw(t, "policy")
 				m.batch = renameBatch(newID(), template, policy)
 				m.batch.AssumeSingleWriter = w.single
@@ -65,6 +68,13 @@ func TestUndosInOrder(t *testing.T) {
 			w.carryOut(t, m.batch.ID, crashed)
 			all = append(all, m)
 			w.checkContents(t, before)
+			if rapid.IntRange(0, 3).Draw(t, "copies") == 0 {
+				var copied []past
+				for key := range w.contents(t) {
+					copied = append(copied, past{key, "elsewhere/" + key, true})
+				}
+				w.happenedCopies(t, newID(), copied)
+			}
 		}
 		for _, m := range slices.Backward(all) {
 			u := w.undoing(t, newID(), m.batch.ID, nil)
@@ -111,6 +121,9 @@ func TestUndoThatFoundChainBack(t *testing.T) {
 // drawDisk draws whether renames are one step, whether files have inode numbers, and whether batches assume that nobody else writes.
 func drawDisk(t *rapid.T) *world {
 	w := newWorld()
+	if rapid.Bool().Draw(t, "folds") {
+		w = newFoldingWorld()
+	}
 	w.single = rapid.Bool().Draw(t, "single writer")
 	switch {
 	case rapid.IntRange(0, 3).Draw(t, "numbers") == 0:

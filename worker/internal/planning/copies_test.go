@@ -2,6 +2,7 @@ package planning_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -243,5 +244,36 @@ func TestEditCopies(t *testing.T) {
 		if r.Digest.IsZero() || r.Digest != planned[i].Digest {
 			t.Errorf("%s: digest %s, want %s", r.From, r.Digest, planned[i].Digest)
 		}
+	}
+}
+
+// What a batch copied after an undo was interrupted does not hide that what the undo had taken back is back.
+func TestUndoAfterCopiesOfWhatIsBack(t *testing.T) {
+	w := newWorld()
+	w.put(t, []object{{key: "a.JPG", day: 1}, {key: "b.JPG", day: 2}})
+	next := 0
+	newID := func() batch.ID { next++; return batch.ID(fmt.Sprintf("01arz3ndektsv4rrffq69%05d", next)) }
+	rename := func(template string) batch.ID {
+		b := renameBatch(newID(), template, batch.ConflictStop)
+		w.inspect(t, b, nil, nil)
+		w.plan(t, b, planning.Options{})
+		w.carryOut(t, b.ID, -1)
+		return b.ID
+	}
+	before := w.contents(t)
+	first := rename("{date:%d}{ext}")
+	later := rename(`{name|replace("01","x")|replace("02","01")|replace("x","02")}{ext}`)
+	w.carryOut(t, w.undoing(t, newID(), later, nil).batch.ID, 1)
+	w.happenedCopies(t, newID(), []past{{"01.JPG", "elsewhere/01.jpg", true}, {"02.JPG", "elsewhere/02.jpg", true}})
+	w.carryOut(t, w.undoing(t, newID(), later, nil).batch.ID, -1)
+	u := w.undoing(t, newID(), first, nil)
+	for _, r := range u.rows {
+		if !r.Moves() {
+			t.Errorf("%s: %s: %s", r.From, outcome(r), r.Message)
+		}
+	}
+	w.carryOut(t, u.batch.ID, -1)
+	if diff := cmp.Diff(before, w.contents(t)); diff != "" {
+		t.Errorf("after all was undone (-want +got):\n%s", diff)
 	}
 }

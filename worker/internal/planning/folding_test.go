@@ -202,3 +202,30 @@ func TestUndoByNamesInBetweenWhereNamesAreFolded(t *testing.T) {
 		}
 	}
 }
+
+// unfolded is an archive that folds names, of which the folders at hand do not, as where the folding is of Unicode forms alone.
+type unfolded struct{ store.Store }
+
+func (u unfolded) Properties() store.Properties {
+	p := u.Store.Properties()
+	p.FoldsCase = true
+	return p
+}
+
+// What has the old name of an object is not taken for one that goes back from a name which differs from it in case, where both are there.
+func TestUndoByNamesInBetweenTellsWhatIsThere(t *testing.T) {
+	w := newWorld()
+	w.single = true
+	w.archive = unfolded{w.archive}
+	w.put(t, []object{{key: "a.JPG", day: 2}, {key: "02.jpg", day: 3}})
+	b := renameBatch(idA, "{date:%d}{ext}", batch.ConflictStop)
+	b.AssumeSingleWriter = true
+	w.inspect(t, b, nil, nil)
+	w.plan(t, b, planning.Options{})
+	w.carryOut(t, idA, -1)
+	w.put(t, []object{{key: "02.jpg"}})
+	want := map[archive.Key]string{"02.JPG": "a.JPG", "03.jpg": "failed: conflict"}
+	if diff := cmp.Diff(want, outcomes(w.undoing(t, idB, idA, nil).rows)); diff != "" {
+		t.Errorf("undo plan (-want +got):\n%s", diff)
+	}
+}

@@ -148,7 +148,7 @@ func (u *undoer) withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	}
 	waiters := make([][]edge, len(groups)) // for names that a group has
 	for i, a := range all {
-		if at, ok := holder(a.row.From); ok && of[at] != of[i] {
+		if at, ok := holder(a); ok && of[at] != of[i] {
 			waiters[of[at]] = append(waiters[of[at]], edge{unit: int64(of[i]), other: int64(of[at])})
 		}
 	}
@@ -163,19 +163,20 @@ func (u *undoer) withCircles(all []*away, groups [][]int, marks []mark) []bool {
 	return chosen
 }
 
-// holders says by names which of all is there, perhaps in another case where the archive folds names: not where they go back in one step, since
-// circles that go so have to have the very names of one another.
-func (u *undoer) holders(all []*away) func(archive.Key) (int, bool) {
+// holders says which of all has the old name of one, perhaps in another case where the archive folds names: not where they go back in one step,
+// since circles that go so have to have the very names of one another, nor where what is seen at that name is another object.
+func (u *undoer) holders(all []*away) func(*away) (int, bool) {
 	exact, like := make(map[archive.Key]int, len(all)), make(map[string]int, len(all))
 	for i, a := range all {
 		if a.at != "" {
 			exact[a.at], like[u.name(a.at)] = i, i
 		}
 	}
-	return func(name archive.Key) (int, bool) {
-		i, ok := exact[name]
+	return func(a *away) (int, bool) {
+		i, ok := exact[a.row.From]
 		if !ok && u.parks() {
-			i, ok = like[u.name(name)]
+			i, ok = like[u.name(a.row.From)]
+			ok = ok && a.from.Taken && all[i].back.Want == a.from.Object.Identity
 		}
 		return i, ok
 	}
@@ -310,17 +311,17 @@ type homes struct {
 	all    []*away
 	groups [][]int
 	ids    map[string]bool
-	holder func(archive.Key) (int, bool) // which object is there
-	wants  map[string][]int              // whose old name it is
-	of     []int                         // the group of an object
-	closed []bool                        // groups that stay
-	stayed []int                         // objects that do not move, be it news for those that want their names
+	holder func(*away) (int, bool) // which object is there
+	wants  map[string][]int        // whose old name it is
+	of     []int                   // the group of an object
+	closed []bool                  // groups that stay
+	stayed []int                   // objects that do not move, be it news for those that want their names
 }
 
 // look lets an object stay whose old name is not left.
 func (c *homes) look(i int) {
 	a := c.all[i]
-	held, own := c.holder(a.row.From)
+	held, own := c.holder(a)
 	own = own && held != i
 	switch {
 	case !a.back.Moves(), !a.from.Taken, own && c.all[held].back.Moves():

@@ -18,8 +18,7 @@ import (
 // findBrought finds the rows of the undone plan whose objects later batches have brought to their new names: an identity alone does not
 // tell who has moved an object. It joins these names with what the later batches have moved, as their records say, if there are any
 // that are not relatives of the undone one; otherwise it reads nothing and returns nil. What an undo found to be back already was brought back by one that
-// was interrupted, if it was moved at all. Copies were brought to their names too; that a batch took something away matters only where an
-// undo brings that back, and there is none of one that copies. Where names are folded, one that changed their case brought objects to the same names.
+// was interrupted, if it was moved at all. Copies were brought to their names too, and left none. Where names are folded, one that changed their case brought objects to the same names.
 func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor, error) {
 	later, err := u.laterBatches(ctx)
 	stranger := func(b batch.Batch) bool { return !slices.Contains(u.kin.all, b.ID) }
@@ -33,6 +32,8 @@ func (u *undoer) findBrought(ctx context.Context, undone batch.Plan) (*rowCursor
 			some = true
 			from, to := u.fullName(by.Archive, r.From), u.fullName(by.Archive, r.To)
 			switch at := uint32(n); {
+			case moved && by.Copies(): // what was copied is where it was
+				return moves.Add(ctx, to, step{at, came}.encode())
 			case moved:
 				return errors.Join(moves.Add(ctx, from, step{at, left}.encode()), moves.Add(ctx, to, step{at, came}.encode()))
 			case bytes.Equal(from, to):
