@@ -184,7 +184,7 @@ func (m *mover) byWayOf(ctx context.Context, rows []batch.Row, records []batch.R
 func each[T any](ctx context.Context, m *mover, all []T, do func(T) error) error {
 	return m.atOnce(ctx, func(begin func(func() error)) {
 		for _, one := range all {
-			begin(func() error { return m.inRoom(func() error { return do(one) }) })
+			begin(func() error { return m.inRoom(ctx, func() error { return do(one) }) })
 		}
 	})
 }

@@ -255,8 +255,12 @@ func (m *mover) atOnce(ctx context.Context, all func(begin func(func() error))) 
 
 // inRoom does one thing when there is room for it. What it does must not call inRoom: chains are at once, and objects of each, and
 // all of these are no more than the store asks for.
-func (m *mover) inRoom(do func() error) error {
-	m.room <- struct{}{}
+func (m *mover) inRoom(ctx context.Context, do func() error) error {
+	select {
+	case m.room <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	defer func() { <-m.room }()
 	return do()
 }
@@ -287,7 +291,7 @@ func (m *mover) bonded(ctx context.Context, c *chain, rows []batch.Row, records 
 	if batch.Parked(rows) {
 		return m.byWayOf(ctx, rows, records)
 	}
-	return m.inRoom(func() error { return m.inOrder(ctx, c, rows, records) })
+	return m.inRoom(ctx, func() error { return m.inOrder(ctx, c, rows, records) })
 }
 
 // inOrder is bonded for rows whose objects have no names in between.
