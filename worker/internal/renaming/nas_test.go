@@ -460,7 +460,7 @@ func TestUndoOfAChainThatOthersBroughtAgain(t *testing.T) {
 		var all []batch.Batch
 		for _, template := range []string{rapid.SampledFrom([]string{upward, around, swap}).Draw(t, "template"), "n/{name}{ext}", "{name}{ext}"} {
 			b := y.rename(t, template, batch.ConflictSkip, 1000)
-			y.carryOut(t, b, true)
+			y.settleAll(t, b)
 			all = append(all, b)
 		}
 		p, _, err := y.led.Plan(context.Background(), y.undo(t, all[0].ID).ID)
@@ -472,7 +472,7 @@ func TestUndoOfAChainThatOthersBroughtAgain(t *testing.T) {
 			}
 		}
 		for _, b := range slices.Backward(all) {
-			y.carryOut(t, y.undo(t, b.ID), true)
+			y.settleAll(t, y.undo(t, b.ID))
 		}
 		if diff := cmp.Diff(before, contents(t, st)); diff != "" {
 			t.Errorf("after all was undone (-want +got):\n%s", diff)
