@@ -222,6 +222,12 @@ func byWayOf(st store.Store) bool {
 // lone is an archive whose batches assume that nobody else writes, although its renames are one step.
 type lone struct{ store.Store }
 
+func (l lone) Properties() store.Properties {
+	p := l.Store.Properties()
+	p.Parks = true // new files keep their numbers, also below overlayfs
+	return p
+}
+
 // single reports whether batches assume that nobody else writes.
 func single(st store.Store) bool {
 	switch st := st.(type) {
