@@ -119,6 +119,13 @@ func (e end) encode() []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(e.bytes)), bit(e.folded))
 }
 
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}
+
 func decodeEnd(b []byte) end {
 	return end{
 		int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]),

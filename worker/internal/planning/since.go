@@ -128,18 +128,15 @@ const (
 	wasAway
 	wasBack
 	wasSpelled
+	deedKinds int = iota
 )
+
+// deeds says which of these one batch did at a name.
+type deeds [deedKinds]bool
 
 func (s step) encode() []byte { return append(binary.BigEndian.AppendUint32(nil, s.batch), s.did) }
 
 func decodeStep(b []byte) step { return step{binary.BigEndian.Uint32(b), b[4]} }
-
-func bit(set bool) byte {
-	if set {
-		return 1
-	}
-	return 0
-}
 
 func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *extsort.Sorter, moves iter.Seq2[extsort.Item, error], rows *extsort.Sorter) error {
 	at := newCursor(moves)
@@ -169,8 +166,8 @@ func (u *undoer) joinBrought(ctx context.Context, later []batch.Batch, names *ex
 }
 
 // takeSteps takes the steps of the batch and name at which the cursor stands.
-func takeSteps(at *cursor, name []byte) (by uint32, did map[byte]bool) {
-	by, did = decodeStep(at.item.Value).batch, map[byte]bool{}
+func takeSteps(at *cursor, name []byte) (by uint32, did deeds) {
+	by = decodeStep(at.item.Value).batch
 	for at.at(name) {
 		s := decodeStep(at.item.Value)
 		if s.batch != by {
@@ -195,7 +192,7 @@ type nameSince struct {
 }
 
 // pass takes a batch into account, which takes away what it replaces. kin: it is a relative of the undone one.
-func (n *nameSince) pass(by batch.Batch, did map[byte]bool, undone batch.ID, kin bool) {
+func (n *nameSince) pass(by batch.Batch, did deeds, undone batch.ID, kin bool) {
 	if did[left] {
 		n.leave(by)
 	}
@@ -233,7 +230,7 @@ func (n *nameSince) come(by batch.Batch, undone batch.ID, kin bool) {
 
 // find: an undo has found the name as it would make it, so an undo before it that was interrupted has done that. Not if another batch has done
 // something there since what is undone: then all is told by its records.
-func (n *nameSince) find(by batch.Batch, did map[byte]bool) {
+func (n *nameSince) find(by batch.Batch, did deeds) {
 	if n.last != by.Undoes {
 		return
 	}

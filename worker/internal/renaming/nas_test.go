@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -476,4 +477,29 @@ func TestUndoOfAChainThatOthersBroughtAgain(t *testing.T) {
 			t.Errorf("after all was undone (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// asking notes which renames could become copies to another device.
+type asking struct {
+	store.Store
+	copies *atomic.Int64
+}
+
+func (a asking) Rename(ctx context.Context, req store.RenameRequest) error {
+	if !req.SameFile {
+		a.copies.Add(1)
+	}
+	return a.Store.Rename(ctx, req)
+}
+
+// On no disk an object of a chain is copied to another device: half a copy could not be told from the object.
+func TestChainsOnDisksAreNotCopied(t *testing.T) {
+	for kind, st := range map[string]store.Store{"nas": newNAS(false), "card": newCard(false)} {
+		copies := &atomic.Int64{}
+		w := onNAS(t, asking{st, copies}, "a -> b", "b -> a")
+		check(t, w.execute(claim{}))
+		if n := copies.Load(); n > 0 {
+			t.Errorf("%s: %d renames may be copies", kind, n)
+		}
+	}
 }

@@ -428,7 +428,7 @@ func (m *mover) legBack(ctx context.Context, c *caravan, t *traveller, to stop, 
 func (m *mover) leg(ctx context.Context, c *caravan, t *traveller, to stop, req store.RenameRequest) error {
 	m.hold.Advance(0, 0)
 	t.tried = true
-	req.Again, req.AssumeSingleWriter, req.SameFile = m.again, m.singleWriter, t.row.Want.Inode != 0
+	req.Again, req.AssumeSingleWriter, req.SameFile = m.again, m.singleWriter, t.row.Want.Inode != 0 || t.links && t.row.Chain != 0
 	// Whoever follows waits until this execution has ended, and then looks where the object is.
 	moveErr := m.claimed(func() error { return m.archive.Rename(ctx, req) }, func() error { return nil })
 	if err := m.ends(ctx, moveErr); err != nil {
